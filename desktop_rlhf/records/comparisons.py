@@ -1,0 +1,80 @@
+"""Comparisons: what a labeller said of completions that stood side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from desktop_rlhf.records.completions import Completion
+from desktop_rlhf.records.prompts import Prompt
+
+STRENGTHS = {1: "barely better", 2: "slightly better", 3: "better", 4: "significantly better"}
+
+
+class Outcome(StrEnum):
+    """How a comparison ended. Only RANKED and TIE order the completions."""
+
+    RANKED = "ranked"
+    TIE = "tie"
+    BOTH_BAD = "both_bad"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One judgement over the completions of one prompt; never changed, only retracted.
+
+    Attributes:
+        id:             UUID hex made by the labeller's side, so that a replayed save changes nothing.
+        mode:           the labelling mode that made it: ``pairwise`` or ``ranking``.
+        completion_ids: ids of the completions in the order they were shown, left to right.
+        ranks:          one per completion shown, 1 is best, equal numbers tie; empty unless RANKED or TIE.
+        strength:       1 (barely) to 4 (significantly) better, or None when it was not said.
+        labeller:       who judged: a person's name or the judge command.
+        duration_s:     seconds from showing to choosing.
+    """
+
+    id: str
+    prompt_id: str
+    mode: str
+    completion_ids: tuple[str, ...]
+    outcome: Outcome
+    ranks: tuple[int, ...] = ()
+    strength: int | None = None
+    flagged: bool = False
+    labeller: str = ""
+    duration_s: float = 0.0
+    created_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One preference that a comparison implies, by completion id.
+
+    Attributes:
+        comparison_id: the judgement it came from; pairs of one ranking share it.
+    """
+
+    comparison_id: str
+    prompt_id: str
+    chosen_id: str
+    rejected_id: str
+    strength: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceGroup:
+    """The pairs of one comparison with their texts: what training reads.
+
+    Attributes:
+        prompt:      the prompt they all answer.
+        completions: the distinct completions, each once, so that K forwards serve K(K-1)/2 pairs.
+        pairs:       (chosen, rejected) as indices into ``completions``.
+        strength:    of the judgement, or None.
+    """
+
+    comparison_id: str
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+    pairs: tuple[tuple[int, int], ...]
+    strength: int | None = None

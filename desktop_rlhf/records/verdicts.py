@@ -1,0 +1,90 @@
+"""Verdicts of a blind side by side, and the win rate they add up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import sqrt
+
+Z_95 = 1.959963984540054
+
+
+class Winner(StrEnum):
+    """Whose completion was preferred."""
+
+    CANDIDATE = "candidate"
+    BASELINE = "baseline"
+    TIE = "tie"
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Two adapters to be compared on the same prompts with the same seeds. None is the base."""
+
+    id: str
+    candidate_id: str | None
+    baseline_id: str | None
+    created_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The two completions of one prompt. ``candidate_on_left`` is drawn once and stored."""
+
+    id: str
+    side_by_side_id: str
+    prompt_id: str
+    candidate_completion_id: str
+    baseline_completion_id: str
+    candidate_on_left: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was said of one match; never changed, only retracted. ``id`` is a UUID hex."""
+
+    id: str
+    match_id: str
+    winner: Winner
+    labeller: str = ""
+    duration_s: float = 0.0
+    created_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A share with its 95 % interval and the number it rests on; ``n`` = 0 means nothing is known."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def wilson(successes: float, n: int) -> Interval:
+    """The Wilson score interval of a share, 95 %.
+
+    Half successes are allowed, so that a tie counts as half a win.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
+    """
+    if n == 0:
+        return Interval(value=0.5, low=0.0, high=1.0, n=0)
+    share = successes / n
+    z2 = Z_95 * Z_95
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return Interval(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half), n=n)
+
+
+@dataclass(frozen=True, slots=True)
+class WinRate:
+    """(wins + half the ties) / n of the candidate, with its Wilson interval."""
+
+    wins: int
+    losses: int
+    ties: int
+
+    @property
+    def interval(self) -> Interval:
+        return wilson(self.wins + self.ties / 2, self.wins + self.losses + self.ties)

@@ -1,0 +1,1 @@
+"""What any run takes and says: its spec, its stop token, its events, its seeds."""

@@ -1,0 +1,65 @@
+"""What an algorithm says while it runs: frozen, plain numbers and strings, so any thread and any store may keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """Some work was done between two steps; the engine may serve another job now.
+
+    ``done`` and ``total`` count the whole run in the same unit, so that a share and a time left can be told.
+    """
+
+    stage: str
+    done: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepTaken:
+    """One optimiser step (for PPO, one update) was taken. ``metrics`` maps declared names to values."""
+
+    step: int
+    total_steps: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleShown:
+    """What the policy says by now to one prompt, with its reward where there is a reward model."""
+
+    step: int
+    prompt: str
+    completion: str
+    reward: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something the person should know of this run: pairs dropped, a limit reached."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """The run can be resumed from the folder ``path``."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSaved:
+    """The adapter stands in its folder. ``report`` is what the run measured of it at the end."""
+
+    path: str
+    sha256: str
+    report: Mapping[str, object] = field(default_factory=dict)
+
+
+Event: TypeAlias = Progressed | StepTaken | SampleShown | Noted | CheckpointSaved | AdapterSaved

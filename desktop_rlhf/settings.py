@@ -1,0 +1,46 @@
+"""Where things live on this machine, and the settings of the program itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import platformdirs
+
+STARTER_MODEL_NAME = "SmolLM2-135M-Instruct"
+
+
+def data_path() -> Path:
+    """The user's data folder: models and, by default, projects. ``DESKTOP_RLHF_DATA`` moves it."""
+    moved = os.environ.get("DESKTOP_RLHF_DATA")
+    return Path(moved) if moved else Path(platformdirs.user_data_dir("desktop_rlhf", appauthor=False))
+
+
+def starter_model_path() -> Path:
+    """Where set-up puts the starter model."""
+    return data_path() / "models" / STARTER_MODEL_NAME
+
+
+def projects_path() -> Path:
+    """Where new projects are proposed to go."""
+    return data_path() / "projects"
+
+
+def resources_path() -> Path:
+    """The folder of what the program ships, in a checkout, an installed wheel and a bundle alike."""
+    bundle = getattr(sys, "_MEIPASS", None)
+    package = Path(__file__).resolve().parent
+    places = [Path(bundle) / "resources"] if bundle else [package / "resources", package.parent / "resources"]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"the program's resources are missing; looked in {', '.join(map(str, places))}")
+
+
+def go_offline() -> None:
+    """Tell the model libraries to ask no network; to be called before any of them is imported."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+        os.environ[name] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
