@@ -1,1 +1,1 @@
-"""completions."""
+"""Adapter and prompts -> completions, sampled so that a stop request interrupts them."""

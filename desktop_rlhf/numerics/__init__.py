@@ -1,1 +1,1 @@
-"""numerics."""
+"""Tensor functions only: log-probabilities, masked means, KL estimators, advantages."""

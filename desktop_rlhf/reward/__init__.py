@@ -1,1 +1,1 @@
-"""reward."""
+"""Comparisons -> reward model; scoring."""

@@ -1,0 +1,233 @@
+"""One frozen base model in memory; policy, reference, reward and value are adapters and heads on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.pytorch_utils import Conv1D
+
+from desktop_rlhf.adapters.folders import check_model_folder
+from desktop_rlhf.records.errors import ModelFolderError
+from desktop_rlhf.records.prompts import Message
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+HEAD_FILE = "head.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Which adapter speaks (None is the bare base) and whether it may be trained now."""
+
+    adapter: str | None
+    trainable: bool = False
+
+
+class ResidentModel:
+    """The base and the adapters attached to it. Touched by one thread only."""
+
+    def __init__(self, base: nn.Module, tokenizer: Any) -> None:
+        self.base: Any = base.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        head = self.base.get_output_embeddings()
+        names = (n for n, m in self.base.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head)
+        self._targets = sorted({name.rsplit(".", 1)[-1] for name in names})
+        self._role = Role(None)
+        self._attached: dict[str, LoraConfig] = {}
+        ends = {tokenizer.eos_token_id}
+        configured = getattr(getattr(self.base, "generation_config", None), "eos_token_id", None)
+        ends.update(configured if isinstance(configured, list) else [configured])
+        self.end_ids: frozenset[int] = frozenset(e for e in ends if e is not None)
+
+    @classmethod
+    def load(cls, source: str) -> ResidentModel:
+        """Read a base from a local safetensors folder, or from the download cache by its Hugging Face id.
+
+        Raises:
+            ModelFolderError: the folder is missing, incomplete, pickled or carries code.
+        """
+        if Path(source).is_absolute() or Path(source).exists():
+            check_model_folder(Path(source))
+        try:
+            safe = {"trust_remote_code": False, "local_files_only": bool(os.environ.get("HF_HUB_OFFLINE"))}
+            tokenizer = AutoTokenizer.from_pretrained(source, **safe)
+            base = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **safe)
+        except (OSError, ValueError) as error:
+            raise ModelFolderError(
+                f"The model “{source}” could not be loaded: {error}", "Choose a complete local safetensors folder."
+            ) from error
+        return cls(base, tokenizer)
+
+    @property
+    def trunk(self) -> Any:
+        """The base without its vocabulary projection; gives hidden states."""
+        return self.base.base_model
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.base.config.get_text_config().hidden_size)
+
+    @property
+    def role(self) -> Role:
+        return self._role
+
+    def take_role(self, role: Role) -> None:
+        """Make ``role.adapter`` the one that speaks, and set exactly its parameters trainable or none."""
+        for module in self.base.modules():
+            if isinstance(module, LoraLayer):
+                module.enable_adapters(role.adapter is not None)
+                if role.adapter is not None:
+                    module.set_adapter([role.adapter])
+        # peft couples activity with requires_grad, so the trainable set is stated afterwards, whole.
+        self.base.requires_grad_(False)
+        if role.trainable:
+            for _, parameter in self._adapter_parameters(role.adapter):
+                parameter.requires_grad_(True)
+        self._role = role
+
+    def new_adapter(self, name: str, *, rank: int, alpha: int, seed: int) -> None:
+        """Attach a fresh adapter on every linear layer; it changes nothing until it is trained."""
+        self._inject(name, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=self._targets))
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for key, parameter in self._adapter_parameters(name):
+                if ".lora_A." in key:
+                    nn.init.kaiming_uniform_(parameter, a=math.sqrt(5), generator=generator)
+                else:
+                    parameter.zero_()
+
+    def attach(self, name: str, path: Path) -> None:
+        """Attach a saved adapter under ``name``.
+
+        Raises:
+            ModelFolderError: the folder lacks the adapter's files or does not fit this base.
+        """
+        try:
+            config = LoraConfig.from_pretrained(str(path))
+            saved = load_file(path / WEIGHTS_FILE)
+        except (OSError, ValueError) as error:
+            raise ModelFolderError(f"The adapter in “{path}” could not be read: {error}") from error
+        self._inject(name, config)
+        with torch.no_grad():
+            for key, parameter in self._adapter_parameters(name):
+                stored = saved.pop(_saved_key(key, name), None)
+                if stored is None or stored.shape != parameter.shape:
+                    raise ModelFolderError(f"The adapter in “{path}” does not fit this base model.")
+                parameter.copy_(stored)
+
+    def detach(self, name: str) -> None:
+        """Forget an adapter and free its memory. The speaking role becomes the base when it was this one."""
+        if name not in self._attached:
+            return
+        for module in self.base.modules():
+            if isinstance(module, LoraLayer):
+                module.delete_adapter(name)
+        del self._attached[name]
+        if self._role.adapter == name:
+            self.take_role(Role(None))
+        else:
+            self.take_role(self._role)
+
+    def is_attached(self, name: str) -> bool:
+        return name in self._attached
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the role that may be trained now, in a fixed order."""
+        return [p for _, p in self._adapter_parameters(self._role.adapter) if p.requires_grad]
+
+    def save_adapter(self, name: str, path: Path, head: dict[str, Tensor] | None = None) -> str:
+        """Write an adapter, and a head beside it, to ``path`` all or nothing; return one SHA-256 over its files."""
+        aside = path.with_name(path.name + ".part")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        weights = {_saved_key(k, name): p.detach().clone().contiguous() for k, p in self._adapter_parameters(name)}
+        save_file(weights, aside / WEIGHTS_FILE)
+        self._attached[name].save_pretrained(str(aside))
+        if head is not None:
+            save_file({k: v.detach().clone().contiguous() for k, v in head.items()}, aside / HEAD_FILE)
+        sha256 = hash_adapter(aside)
+        for file in aside.iterdir():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        os.replace(aside, path)
+        return sha256
+
+    def base_sha256(self) -> str:
+        """One hash over the bytes of every base tensor, to prove that nothing wrote to it."""
+        digest = hashlib.sha256()
+        for key, parameter in self.base.named_parameters():
+            if ".lora_" not in key:
+                digest.update(parameter.detach().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation, up to where the model is to speak."""
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        if self.tokenizer.chat_template:
+            text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self.tokenizer("\n\n".join(m.content for m in messages) + "\n\n")["input_ids"])
+
+    def completion_ids(self, text: str) -> list[int]:
+        """Token ids of a whole completion that somebody wrote, with its end token."""
+        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+
+    def completion_text(self, completion_ids: Sequence[int]) -> str:
+        """What a person reads: special tokens left out."""
+        return str(self.tokenizer.decode(list(completion_ids), skip_special_tokens=True))
+
+    def _inject(self, name: str, config: LoraConfig) -> None:
+        assert name not in self._attached, f"an adapter named {name} is attached already"
+        role = self._role
+        inject_adapter_in_model(config, self.base, adapter_name=name)
+        self._attached[name] = config
+        self.base.eval()
+        self.take_role(role)
+
+    def _adapter_parameters(self, name: str | None) -> list[tuple[str, nn.Parameter]]:
+        marks = (f".lora_A.{name}.", f".lora_B.{name}.")
+        return [(k, p) for k, p in self.base.named_parameters() if any(mark in k for mark in marks)]
+
+
+def load_head(path: Path) -> dict[str, Tensor]:
+    """The head saved beside an adapter.
+
+    Raises:
+        ModelFolderError: there is none; a fresh head would score at random.
+    """
+    if not (path / HEAD_FILE).is_file():
+        raise ModelFolderError(f"The adapter in “{path}” has no reward head.", "Train the reward model again.")
+    return load_file(path / HEAD_FILE)
+
+
+def hash_adapter(path: Path) -> str:
+    """One SHA-256 over an adapter's weights, head and shape; file order and configuration notes do not matter."""
+    digest = hashlib.sha256()
+    for name in (WEIGHTS_FILE, HEAD_FILE):
+        if (path / name).is_file():
+            digest.update((path / name).read_bytes())
+    shape = json.loads((path / CONFIG_FILE).read_text())
+    digest.update(f"{shape['r']} {shape['lora_alpha']}".encode())
+    return digest.hexdigest()
+
+
+def _saved_key(key: str, name: str) -> str:
+    """peft's name on disk for a parameter, so that other programs can load the adapter."""
+    return "base_model.model." + key.replace(f".lora_A.{name}.", ".lora_A.").replace(f".lora_B.{name}.", ".lora_B.")

@@ -1,0 +1,56 @@
+"""What the engine hands to a training algorithm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from desktop_rlhf.adapters.resident import ResidentModel
+from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.records.completions import Completion
+from desktop_rlhf.records.prompts import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingInputs:
+    """One run's inputs.
+
+    Attributes:
+        start_path:  the adapter that training continues from, None is the base; it is also the reference.
+        groups:      comparisons to learn from.
+        prompts:     training prompts, for algorithms that sample.
+        reward_path: the reward model's folder, for algorithms that need one.
+        output_path: where the new adapter goes; the folder does not exist yet.
+    """
+
+    model: ResidentModel
+    start_path: Path | None
+    groups: tuple[PreferenceGroup, ...]
+    prompts: tuple[Prompt, ...]
+    reward_path: Path | None
+    output_path: Path
+
+
+def start_adapter(inputs: TrainingInputs, *, rank: int, alpha: int, seed: int) -> tuple[str, str | None]:
+    """Attach the adapter to be trained and the reference; return their names, None being the bare base.
+
+    A run that continues from an adapter gets a copy of it to train and a second, frozen copy as its reference.
+    """
+    policy = f"policy-{inputs.output_path.name}"
+    if inputs.start_path is None:
+        inputs.model.new_adapter(policy, rank=rank, alpha=alpha, seed=seed)
+        return policy, None
+    reference = f"reference-{inputs.output_path.name}"
+    inputs.model.attach(policy, inputs.start_path)
+    inputs.model.attach(reference, inputs.start_path)
+    return policy, reference
+
+
+def ids_of(model: ResidentModel, completion: Completion) -> list[int]:
+    """The ids that were sampled, or those of the text when a person or a file supplied it."""
+    return list(completion.completion_ids) or model.completion_ids(completion.text)
+
+
+def group_ids(model: ResidentModel, group: PreferenceGroup) -> tuple[list[int], list[list[int]]]:
+    """A preference group as ``packing.pack`` takes it."""
+    return model.prompt_ids(group.prompt.messages), [ids_of(model, c) for c in group.completions]

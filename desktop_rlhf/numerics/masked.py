@@ -1,0 +1,33 @@
+"""Means over what a mask keeps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from desktop_rlhf.records.errors import EmptyCompletionError
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``values`` where ``mask`` is True; both [...], result scalar.
+
+    Raises:
+        EmptyCompletionError: the mask keeps nothing.
+    """
+    kept = mask.sum()
+    if kept == 0:
+        raise EmptyCompletionError("the mask keeps no token")
+    return torch.where(mask, values, 0.0).sum() / kept
+
+
+def masked_whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True, eps: float = 1e-8) -> Tensor:
+    """Scale kept values to variance 1 and, with ``shift_mean``, to mean 0; [...], padding becomes 0.
+
+    The biased variance is used, so that a mask of one token divides by sqrt(eps), not by 0.
+    """
+    mean = masked_mean(values, mask)
+    variance = masked_mean((values - mean) ** 2, mask)
+    whitened = (values - mean) * torch.rsqrt(variance + eps)
+    if not shift_mean:
+        whitened = whitened + mean
+    return torch.where(mask, whitened, 0.0)

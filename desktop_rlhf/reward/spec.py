@@ -1,0 +1,37 @@
+"""Settings and curves of reward-model training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from desktop_rlhf.runs.common import LoraSpec
+from desktop_rlhf.runs.spec import Metric, setting
+
+
+@dataclass(frozen=True)
+class RewardSpec(LoraSpec):
+    """Bradley-Terry on the comparisons, one forward per completion however many pairs it stands in."""
+
+    name: ClassVar[str] = "reward"
+    title: ClassVar[str] = "Reward model"
+    sentence: ClassVar[str] = "Learns to score a completion as you would, from the comparisons you made."
+    train: ClassVar[str] = "desktop_rlhf.reward.train:train"
+    needs_comparisons: ClassVar[bool] = True
+    makes: ClassVar[str] = "reward"
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("loss", "loss", "nats", "Falls below 0.69, the loss of a coin.", "-log sigmoid(r_c - r_r)", "loss"),
+        Metric("accuracy", "accuracy", "share", "Share of training pairs ordered as you did.", "r_c > r_r", "accuracy"),
+        Metric("margin", "margin", "reward", "Chosen minus rejected; grows from 0.", "mean(r_c - r_r)", "reward"),
+        Metric("mean_reward", "mean reward", "reward", "Mean score over chosen and rejected.", "TRL", "reward"),
+        Metric("grad_norm", "gradient norm", "", "Length of the gradient before clipping.", "L2", "gradient"),
+    )
+
+    batch_size: int = setting(4, "Comparisons in one optimiser step.", unit="comparisons", minimum=1, maximum=256)
+    epochs: int = setting(1, "Passes over the comparisons; more than one overfits.", source="InstructGPT", minimum=1)
+    held_out_share: float = setting(
+        0.2, "Share of the prompts kept aside to measure accuracy on.", minimum=0.0, maximum=0.9
+    )
+    center_rewards_coefficient: float = setting(
+        0.01, "Weight of (r_c + r_r)^2, which keeps scores near 0.", source="TRL", minimum=0.0, advanced=True
+    )

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import torch
+
+from desktop_rlhf.adapters.resident import ResidentModel
+from desktop_rlhf.completions.sampling import Drawn, filtered_probabilities, sample
+from desktop_rlhf.records.completions import Sampler
+from desktop_rlhf.runs.stop import StopToken
+
+PROMPTS = [[5, 9, 200, 17], [8] * 9, [100, 3]]
+
+
+def run(resident: ResidentModel, prompts: list[list[int]], seeds: list[int], sampler: Sampler) -> list[Drawn]:
+    work = sample(resident, None, prompts, seeds, sampler, StopToken())
+    while True:
+        try:
+            next(work)
+        except StopIteration as finished:
+            assert finished.value is not None
+            return finished.value
+
+
+def test_that_greedy_decoding_in_a_batch_equals_the_plain_forward(resident) -> None:
+    sampler = Sampler(temperature=0, max_new_tokens=20)
+    together = run(resident, PROMPTS, [0, 1, 2], sampler)
+    for prompt, drawn in zip(PROMPTS, together, strict=True):
+        ids = list(prompt)
+        for token in drawn.completion_ids:
+            with torch.no_grad():
+                assert token == resident.base(torch.tensor([ids])).logits[0, -1].argmax().item()
+            ids.append(token)
+
+
+def test_that_a_completion_depends_on_its_own_seed_and_not_on_its_neighbours(resident) -> None:
+    sampler = Sampler(max_new_tokens=12)
+    together = run(resident, PROMPTS, [11, 12, 21, 22, 31, 32], sampler)
+    assert run(resident, [PROMPTS[1]], [21, 22], sampler) == together[2:4]
+    assert len({d.completion_ids for d in together}) == 6
+
+
+def test_that_a_completion_ends_with_the_end_token_or_at_the_limit(resident) -> None:
+    drawn = run(resident, PROMPTS, list(range(60)), Sampler(temperature=1.5, max_new_tokens=40))
+    assert any(d.ended for d in drawn)
+    for d in drawn:
+        assert (d.completion_ids[-1] in resident.end_ids) == d.ended
+        assert not set(d.completion_ids[:-1]) & resident.end_ids
+        assert d.ended or len(d.completion_ids) == 40
+
+
+def test_that_tokens_are_drawn_in_proportion_to_their_probability(llama) -> None:
+    count = 3000
+    drawn = run(llama, [PROMPTS[0]], list(range(count)), Sampler(temperature=2.0, max_new_tokens=1))
+    with torch.no_grad():
+        expected = (llama.base(torch.tensor([PROMPTS[0]])).logits[0, -1] / 2.0).softmax(-1)
+    seen = torch.bincount(torch.tensor([d.completion_ids[0] for d in drawn]), minlength=258) / count
+    four_sigma = 4 * (expected * (1 - expected) / count).sqrt() + 2 / count
+    assert ((seen - expected).abs() < four_sigma).all()
+
+
+def test_that_a_stop_interrupts_sampling(llama) -> None:
+    stop = StopToken()
+    work = sample(llama, None, PROMPTS, [0, 1, 2], Sampler(max_new_tokens=64), stop)
+    next(work)
+    stop.request()
+    try:
+        next(work)
+    except StopIteration as finished:
+        assert finished.value is None
+    else:
+        raise AssertionError("sampling went on")
+
+
+def test_that_the_filters_keep_what_they_promise() -> None:
+    logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
+    assert (filtered_probabilities(logits, Sampler(top_k=2)) > 0).tolist() == [[True, True, False, False]]
+    assert (filtered_probabilities(logits, Sampler(top_p=0.7)) > 0).tolist() == [[True, True, False, False]]
+    assert torch.equal(filtered_probabilities(logits, Sampler()), logits.softmax(-1))

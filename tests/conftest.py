@@ -1,0 +1,82 @@
+"""Tiny models for the whole suite: a byte tokenizer and two random layers, made here and never downloaded."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from pathlib import Path
+
+import pytest
+
+from desktop_rlhf.settings import go_offline
+
+go_offline()
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+
+
+def _tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<s>": 0, "</s>": 1} | {letter: i + 2 for i, letter in enumerate(alphabet)}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.add_special_tokens(["<s>", "</s>"])
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+    made.chat_template = CHAT_TEMPLATE
+    return made
+
+
+def make_base(family: str):
+    """A two-layer random model of ``family`` (llama or gpt2), always the same."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if family == "llama":
+            return LlamaForCausalLM(
+                LlamaConfig(
+                    vocab_size=258, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+                    num_key_value_heads=2, max_position_embeddings=512, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+                    tie_word_embeddings=True, initializer_range=0.2,
+                )
+            )  # fmt: skip
+        return GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=258, n_embd=32, n_layer=2, n_head=4, n_positions=512, bos_token_id=0, eos_token_id=1,
+                initializer_range=0.2,
+            )
+        )  # fmt: skip
+
+
+@pytest.fixture(params=["llama", "gpt2"])
+def resident(request):
+    """A resident model of each position scheme: RoPE and absolute."""
+    from desktop_rlhf.adapters.resident import ResidentModel
+
+    return ResidentModel(make_base(request.param), _tokenizer())
+
+
+@pytest.fixture
+def llama():
+    from desktop_rlhf.adapters.resident import ResidentModel
+
+    return ResidentModel(make_base("llama"), _tokenizer())
+
+
+@pytest.fixture(scope="session")
+def tiny_model_path(tmp_path_factory) -> Path:
+    """A saved tiny Llama with its tokenizer, as a project's base."""
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    make_base("llama").save_pretrained(path)
+    _tokenizer().save_pretrained(path)
+    return path

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from desktop_rlhf.numerics.advantages import gae
+from desktop_rlhf.numerics.kl import kl_k1, kl_k3
+from desktop_rlhf.numerics.logprobs import token_logprobs
+from desktop_rlhf.numerics.masked import masked_mean, masked_whiten
+from desktop_rlhf.records.errors import EmptyCompletionError
+
+
+def ragged_mask(generator: torch.Generator, rows: int, width: int) -> torch.Tensor:
+    lengths = torch.randint(1, width + 1, (rows, 1), generator=generator)
+    return torch.arange(width) < lengths
+
+
+def test_that_gae_equals_the_double_sum_on_ragged_batches() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pick = random.Random(0)
+    for _ in range(200):
+        width, gamma, lam = pick.randint(1, 7), pick.random(), pick.random()
+        mask = ragged_mask(generator, 3, width)
+        rewards = torch.randn(3, width, dtype=torch.float64, generator=generator)
+        values = torch.randn(3, width, dtype=torch.float64, generator=generator)
+        expected = torch.zeros_like(rewards)
+        for row in range(3):
+            length = int(mask[row].sum())
+            following = [*values[row, 1:length].tolist(), 0.0]
+            deltas = [rewards[row, t].item() + gamma * following[t] - values[row, t].item() for t in range(length)]
+            for t in range(length):
+                expected[row, t] = sum((gamma * lam) ** (k - t) * deltas[k] for k in range(t, length))
+        assert torch.allclose(gae(rewards, values, mask, gamma=gamma, lam=lam), expected, atol=1e-12)
+
+
+def test_that_gae_ignores_what_stands_in_the_padding() -> None:
+    mask = torch.tensor([[True, True, False]])
+    clean = gae(torch.ones(1, 3), torch.zeros(1, 3), mask, gamma=1.0, lam=0.95)
+    dirty = gae(torch.tensor([[1.0, 1.0, 9.0]]), torch.tensor([[0.0, 0.0, 9.0]]), mask, gamma=1.0, lam=0.95)
+    assert torch.equal(clean, dirty)
+
+
+def test_that_k1_and_k3_estimate_the_exact_kl() -> None:
+    generator = torch.Generator().manual_seed(1)
+    policy = torch.randn(6, dtype=torch.float64, generator=generator).mul(0.3).log_softmax(-1)
+    reference = torch.randn(6, dtype=torch.float64, generator=generator).mul(0.3).log_softmax(-1)
+    exact = (policy.exp() * (policy - reference)).sum().item()
+    drawn = torch.multinomial(policy.exp(), 400_000, replacement=True, generator=generator)
+    pi, ref, mask = policy[drawn].unsqueeze(1), reference[drawn].unsqueeze(1), torch.ones(len(drawn), 1).bool()
+    for estimate in (kl_k1(pi, ref, mask), kl_k3(pi, ref, mask)):
+        four_sigma = 4 * estimate.std().item() / len(drawn) ** 0.5
+        assert abs(estimate.mean().item() - exact) < four_sigma
+    assert (kl_k3(pi, ref, mask) >= 0).all()
+
+
+def test_that_a_mean_over_no_token_is_an_error() -> None:
+    nothing = torch.zeros(1, 2).bool()
+    with pytest.raises(EmptyCompletionError):
+        masked_mean(torch.ones(1, 2), nothing)
+    with pytest.raises(EmptyCompletionError):
+        kl_k3(torch.zeros(1, 2), torch.zeros(1, 2), nothing)
+
+
+def test_that_whitening_leaves_padding_at_zero_and_survives_one_token() -> None:
+    values, mask = torch.tensor([[1.0, 3.0, 99.0]]), torch.tensor([[True, True, False]])
+    assert torch.allclose(masked_whiten(values, mask), torch.tensor([[-1.0, 1.0, 0.0]]))
+    kept_mean = masked_whiten(values, mask, shift_mean=False)
+    assert torch.allclose(kept_mean, torch.tensor([[1.0, 3.0, 0.0]]))
+    assert torch.isfinite(masked_whiten(values, torch.tensor([[True, False, False]]))).all()
+
+
+def test_that_token_logprobs_divide_by_the_temperature_and_widen_half_precision() -> None:
+    logits, targets = torch.tensor([[2.0, 0.0, -1.0, 0.5]]), torch.tensor([1])
+    by_hand = (0.0 / 0.5) - torch.logsumexp(logits / 0.5, -1)
+    assert torch.allclose(token_logprobs(logits, targets, temperature=0.5), by_hand)
+    assert token_logprobs(logits.bfloat16(), targets).dtype == torch.float32
