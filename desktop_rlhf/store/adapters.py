@@ -1,0 +1,38 @@
+"""Adapters, by the folders they stand in."""
+
+from __future__ import annotations
+
+from desktop_rlhf.records.adapters import Adapter, AdapterKind
+from desktop_rlhf.store import clock
+from desktop_rlhf.store.table import Table
+
+
+class AdapterTable(Table):
+    """What training left behind."""
+
+    def add(self, adapter: Adapter) -> None:
+        with self.store.transaction():
+            self.insert(
+                "adapters",
+                {
+                    "id": adapter.id,
+                    "name": adapter.name,
+                    "kind": adapter.kind,
+                    "parent_id": adapter.parent_id,
+                    "run_id": adapter.run_id,
+                    "path": adapter.path,
+                    "sha256": adapter.sha256,
+                    "created_at": adapter.created_at or clock.now(),
+                },
+            )
+
+    def all(self, kind: AdapterKind | None = None) -> list[Adapter]:
+        """Newest first."""
+        rows = self.rows("SELECT * FROM adapters ORDER BY rowid DESC")
+        return [Adapter(**row | {"kind": AdapterKind(row["kind"])}) for row in rows if kind in (None, row["kind"])]
+
+    def get(self, adapter_id: str) -> Adapter:
+        """KeyError when there is none."""
+        for row in self.rows("SELECT * FROM adapters WHERE id = ?", [adapter_id]):
+            return Adapter(**row | {"kind": AdapterKind(row["kind"])})
+        raise KeyError(adapter_id)

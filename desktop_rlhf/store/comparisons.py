@@ -1,0 +1,95 @@
+"""Comparisons: appended, never changed; undo retracts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from desktop_rlhf.records.comparisons import Comparison, Outcome
+from desktop_rlhf.store import clock
+from desktop_rlhf.store.table import Table
+
+_STANDING = "FROM comparisons WHERE id NOT IN (SELECT comparison_id FROM retractions)"
+
+
+class ComparisonTable(Table):
+    """Judgements that were not retracted, unless a method says otherwise."""
+
+    def add(self, comparison: Comparison) -> None:
+        """Add one judgement. The same id again changes nothing, so a save may be repeated."""
+        with self.store.transaction():
+            if self.value("SELECT count(*) FROM comparisons WHERE id = ?", [comparison.id]):
+                return
+            group_id = self.value("SELECT group_id FROM completions WHERE id = ?", [comparison.completion_ids[0]])
+            self.insert(
+                "comparisons",
+                {
+                    "id": comparison.id,
+                    "prompt_id": comparison.prompt_id,
+                    "group_id": group_id,
+                    "mode": comparison.mode,
+                    "outcome": comparison.outcome,
+                    "strength": comparison.strength,
+                    "flagged": int(comparison.flagged),
+                    "labeller": comparison.labeller,
+                    "duration_s": float(comparison.duration_s),
+                    "created_at": comparison.created_at or clock.now(),
+                },
+            )
+            ranks = comparison.ranks or (None,) * len(comparison.completion_ids)
+            for place, (completion_id, rank) in enumerate(zip(comparison.completion_ids, ranks, strict=True)):
+                self.insert(
+                    "compared",
+                    {"comparison_id": comparison.id, "place": place, "completion_id": completion_id, "rank": rank},
+                )
+
+    def retract(self, comparison_id: str) -> None:
+        """Take a judgement back; it stays in the file. Twice is as once."""
+        with self.store.transaction():
+            row = {"comparison_id": comparison_id, "created_at": clock.now()}
+            self.insert("retractions", row, ignore=True)
+
+    def last(self) -> Comparison | None:
+        """The newest judgement."""
+        found = self._read(f"SELECT * {_STANDING} ORDER BY rowid DESC LIMIT 1")
+        return found[0] if found else None
+
+    def all(self) -> list[Comparison]:
+        """Oldest first."""
+        return self._read(f"SELECT * {_STANDING} ORDER BY rowid")
+
+    def counts(self) -> dict[str, int]:
+        """How many of each outcome, and how many are flagged under ``flagged``."""
+        counts = {str(row["outcome"]): int(row["n"]) for row in self._outcomes()}
+        return counts | {"flagged": int(self.value(f"SELECT count(*) {_STANDING} AND flagged"))}
+
+    def _outcomes(self) -> list[dict[str, Any]]:
+        return list(self.rows(f"SELECT outcome, count(*) AS n {_STANDING} GROUP BY outcome"))
+
+    def _read(self, sql: str) -> list[Comparison]:
+        rows = list(self.rows(sql))
+        places: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        if len(rows) == 1:
+            found = self.rows("SELECT * FROM compared WHERE comparison_id = ? ORDER BY place", [rows[0]["id"]])
+        else:
+            found = self.rows("SELECT * FROM compared ORDER BY comparison_id, place")
+        for place in found:
+            places[place["comparison_id"]].append(place)
+        return [_comparison(row, places[row["id"]]) for row in rows]
+
+
+def _comparison(row: dict[str, Any], places: list[dict[str, Any]]) -> Comparison:
+    ranks = tuple(place["rank"] for place in places)
+    return Comparison(
+        id=row["id"],
+        prompt_id=row["prompt_id"],
+        mode=row["mode"],
+        completion_ids=tuple(place["completion_id"] for place in places),
+        outcome=Outcome(row["outcome"]),
+        ranks=() if None in ranks else ranks,
+        strength=row["strength"],
+        flagged=bool(row["flagged"]),
+        labeller=row["labeller"],
+        duration_s=row["duration_s"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,81 @@
+"""Completions, in the groups they were sampled in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from desktop_rlhf.records.completions import Completion, Sampler
+from desktop_rlhf.store import clock
+from desktop_rlhf.store.table import Table, dumps, marks
+
+_WAITING = """
+    FROM groups WHERE to_label AND NOT EXISTS (
+        SELECT 1 FROM comparisons LEFT JOIN retractions ON comparison_id = comparisons.id
+        WHERE comparisons.group_id = groups.id AND comparison_id IS NULL)
+"""
+
+
+class CompletionTable(Table):
+    """Completions stay as they were sampled."""
+
+    def add_group(self, completions: Sequence[Completion], *, to_label: bool) -> None:
+        """Add completions that share one prompt and one group, all or none. ``to_label``: they wait for a person."""
+        first = completions[0]
+        with self.store.transaction():
+            self.insert("groups", {"id": first.group_id, "prompt_id": first.prompt_id, "to_label": int(to_label)})
+            for completion in completions:
+                self.insert(
+                    "completions",
+                    {
+                        "id": completion.id,
+                        "prompt_id": completion.prompt_id,
+                        "group_id": completion.group_id,
+                        "adapter_id": completion.adapter_id,
+                        "text": completion.text,
+                        "completion_ids": dumps(completion.completion_ids),
+                        "ended": int(completion.ended),
+                        "sampler": dumps(dataclasses.asdict(completion.sampler)),
+                        "seed": completion.seed,
+                        "created_at": completion.created_at or clock.now(),
+                    },
+                )
+
+    def group(self, group_id: str) -> list[Completion]:
+        """In the order they were sampled."""
+        sql = "SELECT * FROM completions WHERE group_id = ? ORDER BY rowid"
+        return [_completion(row) for row in self.rows(sql, [group_id])]
+
+    def get_all(self, completion_ids: Sequence[str]) -> dict[str, Completion]:
+        """By id; ids that are not there are left out."""
+        found = {}
+        for start in range(0, len(completion_ids), 500):
+            some = completion_ids[start : start + 500]
+            for row in self.rows(f"SELECT * FROM completions WHERE id IN ({marks(some)})", some):
+                found[str(row["id"])] = _completion(row)
+        return found
+
+    def first_waiting(self) -> str | None:
+        """Id of the oldest group that waits for a label."""
+        return next((str(row["id"]) for row in self.rows(f"SELECT id {_WAITING} ORDER BY rowid LIMIT 1")), None)
+
+    def waiting(self) -> int:
+        """How many groups wait for a label."""
+        return int(self.value(f"SELECT count(*) {_WAITING}"))
+
+
+def _completion(row: dict[str, Any]) -> Completion:
+    return Completion(
+        id=row["id"],
+        prompt_id=row["prompt_id"],
+        group_id=row["group_id"],
+        adapter_id=row["adapter_id"],
+        text=row["text"],
+        completion_ids=tuple(json.loads(row["completion_ids"])),
+        ended=bool(row["ended"]),
+        sampler=Sampler(**json.loads(row["sampler"])),
+        seed=row["seed"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,67 @@
+"""Prompts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from desktop_rlhf.records.prompts import Message, Prompt, Split
+from desktop_rlhf.store import clock
+from desktop_rlhf.store.table import Table, dumps
+
+
+class PromptTable(Table):
+    """Each conversation once, whatever it was imported from."""
+
+    def add(self, prompts: Iterable[tuple[Prompt, str]]) -> int:
+        """Add (prompt, key) pairs and say how many were new; a key that is there already is passed over."""
+        before = self.count()
+        with self.store.transaction():
+            for prompt, key in prompts:
+                self.insert(
+                    "prompts",
+                    {
+                        "id": prompt.id,
+                        "key": key,
+                        "messages": dumps([[m.role, m.content] for m in prompt.messages]),
+                        "tags": dumps(prompt.tags),
+                        "split": prompt.split,
+                        "source": prompt.source,
+                        "created_at": clock.now(),
+                    },
+                    ignore=True,
+                )
+        return self.count() - before
+
+    def count(self) -> int:
+        return int(self.value("SELECT count(*) FROM prompts"))
+
+    def all(self, split: Split | None = None) -> list[Prompt]:
+        """In the order they were added."""
+        if split is None:
+            return [_prompt(row) for row in self.rows("SELECT * FROM prompts ORDER BY rowid")]
+        return [_prompt(row) for row in self.rows("SELECT * FROM prompts WHERE split = ? ORDER BY rowid", [split])]
+
+    def get(self, prompt_id: str) -> Prompt:
+        """KeyError when there is none."""
+        for row in self.rows("SELECT * FROM prompts WHERE id = ?", [prompt_id]):
+            return _prompt(row)
+        raise KeyError(prompt_id)
+
+    def id_of(self, key: str) -> str | None:
+        """The id of the prompt with this key."""
+        return next((str(row["id"]) for row in self.rows("SELECT id FROM prompts WHERE key = ?", [key])), None)
+
+    def least_sampled(self, count: int) -> list[Prompt]:
+        """Training prompts with the fewest groups to label, in the order they were added."""
+        sql = """
+            SELECT prompts.* FROM prompts LEFT JOIN groups ON groups.prompt_id = prompts.id AND groups.to_label
+            WHERE split = 'train' GROUP BY prompts.id ORDER BY count(groups.id), prompts.rowid LIMIT ?
+        """
+        return [_prompt(row) for row in self.rows(sql, [count])]
+
+
+def _prompt(row: dict[str, Any]) -> Prompt:
+    messages = tuple(Message(role, content) for role, content in json.loads(row["messages"]))
+    return Prompt(row["id"], messages, tuple(json.loads(row["tags"])), Split(row["split"]), row["source"])

@@ -1,0 +1,121 @@
+"""Runs with their curves, samples and notes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
+from desktop_rlhf.runs.events import SampleShown
+from desktop_rlhf.store import clock
+from desktop_rlhf.store.table import Table, dumps
+
+
+class RunTable(Table):
+    """A run is added when it starts and gets exactly one ending."""
+
+    def add(self, run: Run) -> None:
+        with self.store.transaction():
+            self.insert(
+                "runs",
+                {
+                    "id": run.id,
+                    "algorithm": run.algorithm,
+                    "settings": dumps(dict(run.settings)),
+                    "parent_adapter_id": run.parent_adapter_id,
+                    "reward_adapter_id": run.reward_adapter_id,
+                    "comparison_ids": dumps(run.comparison_ids),
+                    "provenance": dumps(dict(run.provenance)),
+                    "status": run.status,
+                    "reason": run.reason,
+                    "report": dumps(dict(run.report)),
+                    "created_at": run.created_at or clock.now(),
+                    "ended_at": run.ended_at,
+                },
+            )
+
+    def end(self, run_id: str, status: RunStatus, reason: str = "", report: Mapping[str, object] | None = None) -> None:
+        """Give a running run its ending; a run that has one keeps it."""
+        with self.store.transaction():
+            self.store.db.execute(
+                "UPDATE runs SET status = ?, reason = ?, report = ?, ended_at = ? WHERE id = ? AND status = 'running'",
+                [status, reason, dumps(dict(report or {})), clock.now(), run_id],
+            )
+
+    def interrupt_running(self) -> int:
+        """Mark what was running when the program ended; gives how many there were."""
+        with self.store.transaction():
+            reason = "The program ended while it ran."
+            return self.store.db.execute(
+                "UPDATE runs SET status = 'interrupted', reason = ?, ended_at = ? WHERE status = 'running'",
+                [reason, clock.now()],
+            ).rowcount
+
+    def record(
+        self,
+        run_id: str,
+        points: Sequence[MetricPoint] = (),
+        samples: Sequence[SampleShown] = (),
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Add curve points, samples and notes in one commit. A point that is there already is written over."""
+        with self.store.transaction():
+            for point in points:
+                finite = math.isfinite(point.value)
+                self.store.db["metrics"].insert(
+                    {
+                        "run_id": run_id,
+                        "name": point.name,
+                        "step": point.step,
+                        "value": float(point.value) if finite else None,
+                        "not_finite": None if finite else str(float(point.value)),
+                    },
+                    replace=True,
+                )
+            for shown in samples:
+                self.insert(
+                    "samples",
+                    {
+                        "run_id": run_id,
+                        "step": shown.step,
+                        "prompt": shown.prompt,
+                        "completion": shown.completion,
+                        "reward": shown.reward,
+                    },
+                )
+            for sentence in notes:
+                self.insert("notes", {"run_id": run_id, "sentence": sentence})
+
+    def all(self) -> list[Run]:
+        """Newest first."""
+        return [_run(row) for row in self.rows("SELECT * FROM runs ORDER BY rowid DESC")]
+
+    def get(self, run_id: str) -> Run:
+        """KeyError when there is none."""
+        for row in self.rows("SELECT * FROM runs WHERE id = ?", [run_id]):
+            return _run(row)
+        raise KeyError(run_id)
+
+    def metrics(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
+        """Every curve of a run, (step, value) by step."""
+        curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        for row in self.rows("SELECT * FROM metrics WHERE run_id = ? ORDER BY name, step", [run_id]):
+            value = float(row["not_finite"]) if row["value"] is None else row["value"]
+            curves[row["name"]].append((row["step"], value))
+        return dict(curves)
+
+    def samples(self, run_id: str) -> list[SampleShown]:
+        rows = self.rows("SELECT step, prompt, completion, reward FROM samples WHERE run_id = ? ORDER BY rowid", [run_id])
+        return [SampleShown(**row) for row in rows]
+
+    def notes(self, run_id: str) -> list[str]:
+        return [row["sentence"] for row in self.rows("SELECT sentence FROM notes WHERE run_id = ? ORDER BY rowid", [run_id])]
+
+
+def _run(row: dict[str, Any]) -> Run:
+    read = {name: json.loads(row[name]) for name in ("settings", "provenance", "report")}
+    ids = tuple(json.loads(row["comparison_ids"]))
+    return Run(**row | read | {"comparison_ids": ids, "status": RunStatus(row["status"])})
