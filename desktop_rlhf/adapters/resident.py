@@ -145,8 +145,15 @@ class ResidentModel:
         else:
             self.take_role(self._role)
 
-    def is_attached(self, name: str) -> bool:
-        return name in self._attached
+    @property
+    def attached(self) -> frozenset[str]:
+        """Names of the adapters that are attached now."""
+        return frozenset(self._attached)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the base holds."""
+        return sum(p.numel() for k, p in self.base.named_parameters() if ".lora_" not in k)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """The parameters of the role that may be trained now, in a fixed order."""

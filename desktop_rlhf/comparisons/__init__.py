@@ -1,1 +1,1 @@
-"""comparisons."""
+"""From what stood side by side to pairs that training reads. One file per labelling mode."""

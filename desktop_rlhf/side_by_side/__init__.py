@@ -1,1 +1,1 @@
-"""side_by_side."""
+"""Two adapters compared blind on the same prompts: sides and verdicts."""

@@ -16,23 +16,25 @@ class PromptTable(Table):
 
     def add(self, prompts: Iterable[tuple[Prompt, str]]) -> int:
         """Add (prompt, key) pairs and say how many were new; a key that is there already is passed over."""
-        before = self.count()
         with self.store.transaction():
-            for prompt, key in prompts:
-                self.insert(
-                    "prompts",
-                    {
-                        "id": prompt.id,
-                        "key": key,
-                        "messages": dumps([[m.role, m.content] for m in prompt.messages]),
-                        "tags": dumps(prompt.tags),
-                        "split": prompt.split,
-                        "source": prompt.source,
-                        "created_at": clock.now(),
-                    },
-                    ignore=True,
-                )
-        return self.count() - before
+            return sum(self._add_one(prompt, key) for prompt, key in prompts)
+
+    def _add_one(self, prompt: Prompt, key: str) -> bool:
+        if self.id_of(key) is not None:
+            return False
+        self.insert(
+            "prompts",
+            {
+                "id": prompt.id,
+                "key": key,
+                "messages": dumps([[m.role, m.content] for m in prompt.messages]),
+                "tags": dumps(prompt.tags),
+                "split": prompt.split,
+                "source": prompt.source,
+                "created_at": clock.now(),
+            },
+        )
+        return True
 
     def count(self) -> int:
         return int(self.value("SELECT count(*) FROM prompts"))

@@ -84,7 +84,13 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. The write lock is taken at once, so that what was read stays true until the commit."""
+        """All or nothing. The write lock is taken at once, so that what was read stays true until the commit.
+
+        Inside another transaction it is a part of that one.
+        """
+        if self.db.conn.in_transaction:
+            yield
+            return
         with translated(self.path):
             self.db.conn.execute("BEGIN IMMEDIATE")
             try:

@@ -1,0 +1,79 @@
+"""Comparisons -> pairs and preference groups, and the split that measures without leaking."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+from desktop_rlhf.records.comparisons import Comparison, Outcome, Pair, PreferenceGroup
+from desktop_rlhf.records.completions import Completion
+from desktop_rlhf.records.prompts import Prompt
+from desktop_rlhf.runs.seeds import derive_seed
+
+
+def ordered(comparison: Comparison) -> tuple[tuple[int, int], ...]:
+    """(better, worse) as places in the comparison, for every two completions it tells apart; a tie gives none."""
+    if comparison.outcome is not Outcome.RANKED:
+        return ()
+    ranks = comparison.ranks
+    return tuple(
+        (a, b) if ranks[a] < ranks[b] else (b, a) for a, b in combinations(range(len(ranks)), 2) if ranks[a] != ranks[b]
+    )
+
+
+def pairs_of(comparison: Comparison) -> tuple[Pair, ...]:
+    """A ranking of K without ties gives K(K-1)/2 pairs."""
+    ids = comparison.completion_ids
+    return tuple(
+        Pair(comparison.id, comparison.prompt_id, ids[better], ids[worse], comparison.strength)
+        for better, worse in ordered(comparison)
+    )
+
+
+def preference_groups(
+    comparisons: Iterable[Comparison], completions: Mapping[str, Completion], prompts: Mapping[str, Prompt]
+) -> tuple[PreferenceGroup, ...]:
+    """One group per comparison that orders something, texts included.
+
+    Pairs of two completions with the same text teach nothing and are left out, and so are completions that then stand
+    in no pair and completions without a token.
+    """
+    groups = []
+    for comparison in comparisons:
+        shown = [completions[id] for id in comparison.completion_ids]
+        pairs = [(a, b) for a, b in ordered(comparison) if shown[a].text != shown[b].text and _usable(shown[a], shown[b])]
+        kept = sorted({place for pair in pairs for place in pair})
+        if pairs:
+            index = {place: i for i, place in enumerate(kept)}
+            groups.append(
+                PreferenceGroup(
+                    comparison_id=comparison.id,
+                    prompt=prompts[comparison.prompt_id],
+                    completions=tuple(shown[place] for place in kept),
+                    pairs=tuple((index[a], index[b]) for a, b in pairs),
+                    strength=comparison.strength,
+                )
+            )
+    return tuple(groups)
+
+
+def _usable(*completions: Completion) -> bool:
+    return all(completion.completion_ids or completion.text for completion in completions)
+
+
+def split_by_prompt(
+    groups: Sequence[PreferenceGroup], share: float, seed: int
+) -> tuple[tuple[PreferenceGroup, ...], tuple[PreferenceGroup, ...]]:
+    """(to learn from, held out): all comparisons of a prompt fall on one side, and about ``share`` of the prompts is held out.
+
+    The side hangs on the prompt's words and the seed alone, so that more labels never move a prompt across.
+    """
+
+    def held_out(group: PreferenceGroup) -> bool:
+        words = hashlib.sha256("\x1f".join(m.content for m in group.prompt.messages).encode()).hexdigest()
+        return derive_seed(seed, "held out", words) / 2**63 < share
+
+    kept = tuple(group for group in groups if not held_out(group))
+    apart = tuple(group for group in groups if held_out(group))
+    return (kept, apart) if kept else (apart, ())

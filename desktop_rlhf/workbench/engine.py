@@ -1,0 +1,262 @@
+"""The engine: one thread that owns the model and every tensor, serves sampling between training steps, and says news.
+
+It knows no Qt: the window runs it on a QThread, the command line on its own thread. Nothing heavy is imported until
+``run`` is called, so the window is on screen before.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from desktop_rlhf.records.errors import WorldError
+from desktop_rlhf.records.runs import RunStatus
+from desktop_rlhf.runs.stop import StopToken
+from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.messages import (
+    Command,
+    EngineFailed,
+    JobEnded,
+    JobPaused,
+    JobProgressed,
+    JobResumed,
+    JobStarted,
+    ModelLoaded,
+    ModelLoading,
+    News,
+    SampleGroups,
+    SampleMatches,
+    StartRun,
+)
+from desktop_rlhf.workbench.progress import Pace
+
+if TYPE_CHECKING:
+    from desktop_rlhf.adapters.resident import Role
+    from desktop_rlhf.workbench.jobs import Bench, Ending, Job
+
+
+@dataclass(slots=True)
+class _Task:
+    """A command with the state it is in."""
+
+    command: Command
+    stop: StopToken
+    paused: bool = False
+    job: Job | None = None
+    role: Role | None = None
+    run_id: str | None = None
+    pace: Pace | None = None
+
+    @property
+    def is_training(self) -> bool:
+        return isinstance(self.command, StartRun)
+
+
+class Engine:
+    """Serves one project.
+
+    Args:
+        project_path: the project's folder; it is open elsewhere in this process, which holds its lock.
+        say:          called with each piece of news on the engine's thread; it must return at once.
+        threads:      for torch; None leaves its own choice.
+    """
+
+    def __init__(self, project_path: Path, say: Callable[[News], None], threads: int | None = None) -> None:
+        self._path = project_path
+        self._say = say
+        self._threads = threads
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._stops: dict[str, StopToken] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._tasks: list[_Task] = []
+        self._bench: Bench | None = None
+
+    # From any thread
+
+    def submit(self, command: Command) -> None:
+        """Queue a job. Jobs that sample are served one after another, and so are runs; the two kinds take turns."""
+        task = _Task(command, StopToken())
+        with self._lock:
+            self._stops[command.job_id] = task.stop
+        if self._closing.is_set():
+            task.stop.request()
+        self._inbox.put(lambda: self._tasks.append(task))
+
+    def pause(self, job_id: str) -> None:
+        """Let a run stand still until it is resumed; nothing is lost, sampling goes on."""
+        self._inbox.put(lambda: self._set_paused(job_id, True))
+
+    def resume(self, job_id: str) -> None:
+        """Let a paused run go on."""
+        self._inbox.put(lambda: self._set_paused(job_id, False))
+
+    def stop(self, job_id: str) -> None:
+        """Ask a job to end at its next check, keeping what it has."""
+        with self._lock:
+            stop = self._stops.get(job_id)
+        if stop:
+            stop.request()
+            self._inbox.put(lambda: None)  # wakes an engine whose only run is paused
+
+    def shutdown(self) -> None:
+        """Ask every job to end and ``run`` to return."""
+        self._closing.set()
+        with self._lock:
+            for stop in self._stops.values():
+                stop.request()
+        self._inbox.put(lambda: None)
+
+    # On the engine's thread
+
+    def run(self) -> None:
+        """Load the model and serve jobs until ``shutdown``."""
+        self._serve(until_idle=False)
+
+    def run_until_idle(self) -> None:
+        """Serve what was submitted, on the calling thread, and return when nothing is left to do."""
+        self._serve(until_idle=True)
+
+    def _serve(self, until_idle: bool) -> None:
+        try:
+            if self._bench is None and not self._closing.is_set():
+                self._bench = self._load()
+            while self._take_in(wait=not until_idle):
+                self._turn()
+        except WorldError as error:
+            self._say(EngineFailed(error.sentence, error.next_step))
+        except Exception as error:
+            self._say(EngineFailed(f"The engine stopped: {error!r}.", traceback=traceback.format_exc()))
+        finally:
+            if self._bench is not None and not until_idle:
+                self.close()
+
+    def close(self) -> None:
+        """Close the engine's connection to the store; on the thread that ran it."""
+        if self._bench is not None:
+            self._bench.store.close()
+            self._bench = None
+
+    def _load(self) -> Bench:
+        self._say(ModelLoading("Starting the engine…"))
+        began = time.monotonic()
+        import torch
+
+        from desktop_rlhf.adapters.base_models import base_model_folder
+        from desktop_rlhf.adapters.resident import ResidentModel
+        from desktop_rlhf.workbench import training_job
+        from desktop_rlhf.workbench.jobs import Bench
+
+        self._explain = training_job.explain
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        store = Store.open(self._path / "project.sqlite")
+        try:
+            self._say(ModelLoading("Reading the model…"))
+            base_model = store.info().base_model
+            model = ResidentModel.load(str(base_model_folder(base_model)))
+        except BaseException:
+            store.close()
+            raise
+        self._say(ModelLoaded(Path(base_model).name, model.parameters, time.monotonic() - began))
+        return Bench(self._path, store, model)
+
+    def _take_in(self, wait: bool) -> bool:
+        """Carry out what was asked meanwhile; False when it is time to leave. Waits only when there is nothing to do."""
+        while True:
+            while not self._inbox.empty():
+                self._inbox.get()()
+            if self._closing.is_set():
+                return bool(self._tasks)
+            if any(not task.paused or task.stop.requested for task in self._tasks):
+                return True
+            if not wait:
+                return False
+            self._inbox.get()()
+
+    def _turn(self) -> None:
+        """One piece of work for the first job that samples and one for the first run."""
+        for is_training in (False, True):
+            task = next((t for t in self._tasks if t.is_training is is_training), None)
+            if task and (not task.paused or task.stop.requested):
+                self._advance(task)
+
+    def _advance(self, task: _Task) -> None:
+        assert self._bench is not None
+        model = self._bench.model
+        try:
+            if task.job is None:
+                if task.stop.requested:
+                    self._end(task, RunStatus.STOPPED)
+                    return
+                task.job = self._job(task)
+                task.pace = Pace()
+                if not task.is_training:
+                    self._say(JobStarted(task.command.job_id, "Writing completions"))
+            # Another job may have changed which adapter speaks and what may be trained.
+            if task.role is not None and model.role != task.role:
+                model.take_role(task.role)
+            news = next(task.job)
+            task.role = model.role
+            self._pass_on(task, news)
+        except StopIteration as finished:
+            ending: Ending = finished.value
+            status = RunStatus.STOPPED if task.stop.requested else RunStatus.COMPLETED
+            self._end(task, status, adapter_id=ending.adapter_id)
+        except WorldError as error:
+            self._end(task, RunStatus.FAILED, error.sentence, error.next_step)
+        except Exception as error:
+            known = self._explain(error)
+            if isinstance(known, WorldError):
+                self._end(task, RunStatus.FAILED, known.sentence, known.next_step)
+            else:
+                self._end(task, RunStatus.FAILED, f"A fault in the program: {error!r}.", trace=traceback.format_exc())
+
+    def _job(self, task: _Task) -> Job:
+        from desktop_rlhf.workbench import jobs, training_job
+
+        assert self._bench is not None
+        command = task.command
+        if isinstance(command, SampleGroups):
+            return jobs.sample_groups(self._bench, command, task.stop)
+        if isinstance(command, SampleMatches):
+            return jobs.sample_matches(self._bench, command, task.stop)
+        return training_job.train(self._bench, command, task.stop)
+
+    def _pass_on(self, task: _Task, news: News) -> None:
+        if isinstance(news, JobStarted):
+            task.run_id = news.run_id
+        if isinstance(news, JobProgressed):
+            assert task.pace is not None
+            if task.pace.due(news.share):
+                self._say(replace(news, left_s=task.pace.left_s(news.share)))
+            return
+        self._say(news)
+
+    def _end(
+        self,
+        task: _Task,
+        status: RunStatus,
+        reason: str = "",
+        next_step: str = "",
+        trace: str = "",
+        adapter_id: str | None = None,
+    ) -> None:
+        self._tasks.remove(task)
+        with self._lock:
+            self._stops.pop(task.command.job_id, None)
+        self._say(JobEnded(task.command.job_id, status, reason, next_step, trace, task.run_id, adapter_id))
+
+    def _set_paused(self, job_id: str, paused: bool) -> None:
+        for task in self._tasks:
+            if task.command.job_id == job_id and task.is_training and task.paused is not paused:
+                task.paused = paused
+                if task.pace:
+                    task.pace.hold() if paused else task.pace.go_on()
+                self._say(JobPaused(job_id) if paused else JobResumed(job_id))

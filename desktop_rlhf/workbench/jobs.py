@@ -1,0 +1,170 @@
+"""The jobs of the engine, as generators: each does a piece of work, yields its news and is called again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+from uuid import uuid4
+
+from desktop_rlhf.adapters.resident import ResidentModel
+from desktop_rlhf.completions.sampling import Drawn, sample
+from desktop_rlhf.records.completions import Completion, Sampler
+from desktop_rlhf.records.prompts import Prompt
+from desktop_rlhf.records.verdicts import Match
+from desktop_rlhf.runs.seeds import derive_seed
+from desktop_rlhf.runs.stop import StopToken
+from desktop_rlhf.side_by_side.blind import candidate_on_left
+from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.messages import (
+    CompletionsReady,
+    JobProgressed,
+    MatchReady,
+    News,
+    SampleGroups,
+    SampleMatches,
+)
+
+ROWS_PER_BATCH = 24
+FIRST_PROMPTS = 2  # a small first batch, so that there soon is something to label
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a job that came to its end leaves behind."""
+
+    run_id: str | None = None
+    adapter_id: str | None = None
+
+
+Job = Generator[News, None, Ending]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every job works with."""
+
+    project_path: Path
+    store: Store
+    model: ResidentModel
+
+    def adapter_path(self, adapter_id: str) -> Path:
+        return self.project_path / self.store.adapters.get(adapter_id).path
+
+
+def sample_groups(bench: Bench, command: SampleGroups, stop: StopToken) -> Job:
+    """Sample and store one group of completions per prompt, to be labelled."""
+    count = command.completions_per_prompt
+    total = len(command.prompt_ids)
+    with _Speaker(bench, command.adapter_id) as name:
+        for start, end in _batches(total, max(1, ROWS_PER_BATCH // count), FIRST_PROMPTS):
+            prompts = [bench.store.prompts.get(prompt_id) for prompt_id in command.prompt_ids[start:end]]
+            seeds = [derive_seed(command.seed, p.id, k) for p in prompts for k in range(count)]
+            drawn = yield from _draw(bench, name, prompts, seeds, command.sampler, stop, command.job_id, start, total)
+            if drawn is None:
+                break
+            for i, prompt in enumerate(prompts):
+                group_id = uuid4().hex
+                own = range(i * count, (i + 1) * count)
+                group = [
+                    _completion(bench, prompt, group_id, command.adapter_id, drawn[k], command.sampler, seeds[k])
+                    for k in own
+                ]
+                bench.store.completions.add_group(group, to_label=True)
+                yield CompletionsReady(command.job_id, prompt.id, group_id)
+    return Ending()
+
+
+def sample_matches(bench: Bench, command: SampleMatches, stop: StopToken) -> Job:
+    """Sample and store both sides of each match, the same seed on both sides."""
+    pair = bench.store.side_by_sides.get(command.side_by_side_id)
+    sides = (pair.candidate_id, pair.baseline_id)
+    total = len(command.prompt_ids)
+    for start, end in _batches(total, ROWS_PER_BATCH, FIRST_PROMPTS):
+        prompts = [bench.store.prompts.get(prompt_id) for prompt_id in command.prompt_ids[start:end]]
+        seeds = [derive_seed(command.seed, prompt.id) for prompt in prompts]
+        both: list[list[Drawn]] = []
+        for i, side in enumerate(sides):
+            with _Speaker(bench, side) as name:
+                base = start + i * (end - start) / 2
+                drawn = yield from _draw(
+                    bench, name, prompts, seeds, command.sampler, stop, command.job_id, base, total, share=0.5
+                )
+            if drawn is None:
+                return Ending()
+            both.append(drawn)
+        for i, prompt in enumerate(prompts):
+            match_id = uuid4().hex
+            made = [
+                _completion(bench, prompt, f"{match_id}-{k}", side, both[k][i], command.sampler, seeds[i])
+                for k, side in enumerate(sides)
+            ]
+            with bench.store.transaction():
+                for completion in made:
+                    bench.store.completions.add_group([completion], to_label=False)
+                bench.store.side_by_sides.add_match(
+                    Match(match_id, pair.id, prompt.id, made[0].id, made[1].id, candidate_on_left(match_id))
+                )
+            yield MatchReady(command.job_id, pair.id, match_id)
+    return Ending()
+
+
+class _Speaker:
+    """An adapter attached under a name of its own for as long as a job samples from it; None is the base."""
+
+    def __init__(self, bench: Bench, adapter_id: str | None) -> None:
+        self._bench = bench
+        self._adapter_id = adapter_id
+        self._name = f"speaker-{uuid4().hex}" if adapter_id else None
+
+    def __enter__(self) -> str | None:
+        if self._name and self._adapter_id:
+            self._bench.model.attach(self._name, self._bench.adapter_path(self._adapter_id))
+        return self._name
+
+    def __exit__(self, *_: object) -> None:
+        if self._name:
+            self._bench.model.detach(self._name)
+
+
+def _batches(total: int, size: int, first: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of consecutive batches, the first one small."""
+    start = 0
+    while start < total:
+        end = min(total, start + (min(first, size) if start == 0 else size))
+        yield start, end
+        start = end
+
+
+def _draw(
+    bench: Bench,
+    name: str | None,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    sampler: Sampler,
+    stop: StopToken,
+    job_id: str,
+    before: float,
+    total: int,
+    share: float = 1.0,
+) -> Generator[News, None, list[Drawn] | None]:
+    """Sample one batch and tell how far the whole job is."""
+    ids = [bench.model.prompt_ids(prompt.messages) for prompt in prompts]
+    sampling = sample(bench.model, name, ids, seeds, sampler, stop)
+    while True:
+        try:
+            part = next(sampling)
+        except StopIteration as finished:
+            return cast("list[Drawn] | None", finished.value)
+        done = before + share * len(prompts) * part.done / part.total
+        yield JobProgressed(job_id, part.stage, done / total, None)
+
+
+def _completion(
+    bench: Bench, prompt: Prompt, group_id: str, adapter_id: str | None, drawn: Drawn, sampler: Sampler, seed: int
+) -> Completion:
+    text = bench.model.completion_text(drawn.completion_ids)
+    return Completion(
+        uuid4().hex, prompt.id, group_id, adapter_id, text, drawn.completion_ids, drawn.ended, sampler, seed
+    )

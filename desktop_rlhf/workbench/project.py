@@ -1,0 +1,368 @@
+"""A project as the window and the command line use it: everything but the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from desktop_rlhf.adapters.base_models import base_model_folder
+from desktop_rlhf.adapters.folders import check_model_folder, hash_model_folder
+from desktop_rlhf.comparisons.modes import check_judgement, mode_for
+from desktop_rlhf.prompts.files import PreferenceRow, read_file, write_preferences, write_prompts
+from desktop_rlhf.prompts.keys import prompt_key
+from desktop_rlhf.prompts.starter import starter_prompts
+from desktop_rlhf.records.adapters import Adapter, AdapterKind
+from desktop_rlhf.records.comparisons import Comparison, Outcome
+from desktop_rlhf.records.completions import Completion, Sampler
+from desktop_rlhf.records.errors import DiskFullError, ProjectError
+from desktop_rlhf.records.project import ProjectInfo
+from desktop_rlhf.records.prompts import Prompt, Split
+from desktop_rlhf.records.runs import Run
+from desktop_rlhf.records.verdicts import Match, SideBySide, Verdict, WinRate
+from desktop_rlhf.runs.events import SampleShown
+from desktop_rlhf.settings import STARTER_MODEL_NAME
+from desktop_rlhf.side_by_side.blind import shuffled, winner_of
+from desktop_rlhf.store.clock import now
+from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.lock import ProjectLock
+from desktop_rlhf.workbench.training_data import labelled_pairs
+
+STORE_FILE = "project.sqlite"
+ADAPTERS_FOLDER = "adapters"
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """Completions of one prompt as they stand side by side; their order is shuffled and stored with the judgement."""
+
+    group_id: str
+    mode: str
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchShowing:
+    """One match of a blind side by side."""
+
+    match: Match
+    prompt: Prompt
+    left: Completion
+    right: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCounts:
+    """How many judgements stand, and how many groups wait for one."""
+
+    ranked: int
+    ties: int
+    both_bad: int
+    skipped: int
+    flagged: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What a file brought: new prompts, prompts that were there already, and comparisons."""
+
+    prompts: int
+    duplicates: int
+    comparisons: int
+
+
+class Project:
+    """An open project. For one thread; the engine opens the store a second time on its own."""
+
+    def __init__(self, path: Path, store: Store, lock: ProjectLock) -> None:
+        self.path = path
+        self._store = store
+        self._lock = lock
+        self.info = store.info()
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        *,
+        name: str | None = None,
+        base_model: str | None = None,
+        labeller: str = "me",
+        starter_prompts: bool = True,
+    ) -> Project:
+        """Make a project in a folder that is empty or does not exist.
+
+        Args:
+            base_model: a local safetensors folder; None is the starter model.
+
+        Raises:
+            ProjectError: the folder holds something already or cannot be made.
+            ModelFolderError: the base model cannot be used.
+        """
+        base = base_model or STARTER_MODEL_NAME
+        folder = base_model_folder(base)
+        check_model_folder(folder)
+        info = ProjectInfo(
+            id=uuid4().hex,
+            name=name or path.name,
+            base_model=base if base == STARTER_MODEL_NAME else str(folder.resolve()),
+            base_sha256=hash_model_folder(folder),
+            labeller=labeller,
+            created_at=now(),
+        )
+        try:
+            if path.exists() and any(entry.name != ".lock" for entry in path.iterdir()):
+                raise ProjectError(f"The folder “{path}” is not empty.", "Choose a new folder.")
+            (path / ADAPTERS_FOLDER).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProjectError(f"The folder “{path}” cannot be made: {error.strerror}.", "Choose another.") from error
+        lock = ProjectLock(path)
+        try:
+            store = Store.create(path / STORE_FILE, info)
+            project = cls(path, store, lock)
+            if starter_prompts:
+                project._add_starter_prompts()
+        except BaseException:
+            lock.release()
+            raise
+        return project
+
+    @classmethod
+    def open(cls, path: Path) -> Project:
+        """Open a project and close what a sudden end left open.
+
+        Raises:
+            ProjectError: there is none.
+            ProjectNewerError: a newer version made it.
+            ProjectBusyError: it is open elsewhere.
+        """
+        if not (path / STORE_FILE).is_file():
+            raise ProjectError(f"“{path}” holds no project.", "Choose the folder of a project, or make a new one.")
+        lock = ProjectLock(path)
+        try:
+            store = Store.open(path / STORE_FILE)
+            store.runs.interrupt_running()
+            return cls(path, store, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def close(self) -> None:
+        """Close the file and let go of the lock."""
+        self._store.close()
+        self._lock.release()
+
+    # Prompts
+
+    def prompts(self, split: Split | None = None) -> list[Prompt]:
+        """In the order they came."""
+        return self._store.prompts.all(split)
+
+    def _add_starter_prompts(self) -> None:
+        self._store.prompts.add([(prompt, prompt_key(prompt)) for prompt in starter_prompts()])
+
+    def import_file(self, path: Path, split: Split = Split.TRAIN) -> ImportReport:
+        """Take in prompts, or preferences with their prompts, from a TXT, CSV or JSONL file; all of it or nothing.
+
+        Raises:
+            BadInputError: the file cannot be read; the project is as it was.
+        """
+        imported = read_file(path, split)
+        asked = [*imported.prompts, *(row.prompt for row in imported.preferences)]
+        with self._store.transaction():
+            new = self._store.prompts.add([(prompt, prompt_key(prompt)) for prompt in asked])
+            for row in imported.preferences:
+                self._add_preference(row)
+        return ImportReport(new, len(asked) - new, len(imported.preferences))
+
+    def _add_preference(self, row: PreferenceRow) -> None:
+        """Store an imported preference as a judged pair; its completions have texts but no sampled ids."""
+        prompt_id = self._store.prompts.id_of(prompt_key(row.prompt)) or row.prompt.id
+        group_id = uuid4().hex
+        pair = tuple(
+            Completion(uuid4().hex, prompt_id, group_id, None, text, (), ended=True, sampler=Sampler(), seed=0)
+            for text in (row.chosen, row.rejected)
+        )
+        self._store.completions.add_group(pair, to_label=False)
+        ids = tuple(completion.id for completion in pair)
+        self._store.comparisons.add(
+            Comparison(
+                uuid4().hex, prompt_id, "pairwise", ids, Outcome.RANKED, (1, 2), labeller=row.prompt.source or "import"
+            )
+        )
+
+    def export_prompts(self, path: Path) -> int:
+        """Write every prompt as TXT, CSV or JSONL by the file's ending; gives how many."""
+        prompts = self.prompts()
+        with _writing(path):
+            write_prompts(path, prompts)
+        return len(prompts)
+
+    def export_comparisons(self, path: Path) -> int:
+        """Write every pair that the comparisons imply as TRL's conversational preference JSONL; gives how many."""
+        pairs = [PreferenceRow(prompt, chosen, rejected) for prompt, chosen, rejected in labelled_pairs(self._store)]
+        with _writing(path):
+            write_preferences(path, pairs)
+        return len(pairs)
+
+    # Labelling
+
+    def prompts_to_sample(self, count: int) -> list[Prompt]:
+        """The training prompts that were sampled least, in the order they came."""
+        return self._store.prompts.least_sampled(count)
+
+    def next_showing(self) -> Showing | None:
+        """The oldest group that waits for a judgement."""
+        group_id = self._store.completions.first_waiting()
+        return self._showing(group_id) if group_id else None
+
+    def _showing(self, group_id: str) -> Showing:
+        completions = self._store.completions.group(group_id)
+        prompt = self._store.prompts.get(completions[0].prompt_id)
+        return Showing(group_id, mode_for(len(completions)), prompt, shuffled(completions, group_id))
+
+    def save_comparison(
+        self,
+        showing: Showing,
+        outcome: Outcome,
+        ranks: tuple[int, ...] = (),
+        *,
+        strength: int | None = None,
+        flagged: bool = False,
+        duration_s: float = 0.0,
+        labeller: str | None = None,
+    ) -> Comparison:
+        """Store a judgement for good: when this returns it is on the disk.
+
+        Args:
+            ranks: one per completion in the order shown, 1 is best, equal numbers tie; only with ``Outcome.RANKED``.
+
+        Raises:
+            BadInputError: the judgement contradicts itself.
+            DiskFullError: it could not be written.
+        """
+        check_judgement(len(showing.completions), outcome, ranks, strength)
+        comparison = Comparison(
+            id=uuid4().hex,
+            prompt_id=showing.prompt.id,
+            mode=showing.mode,
+            completion_ids=tuple(completion.id for completion in showing.completions),
+            outcome=outcome,
+            ranks=ranks,
+            strength=strength,
+            flagged=flagged,
+            labeller=self.info.labeller if labeller is None else labeller,
+            duration_s=duration_s,
+            created_at=now(),
+        )
+        self._store.comparisons.add(comparison)
+        return comparison
+
+    def undo(self) -> Showing | None:
+        """Retract the newest judgement and show its completions again; None when there is none."""
+        last = self._store.comparisons.last()
+        if last is None:
+            return None
+        self._store.comparisons.retract(last.id)
+        group_id = self._store.completions.get_all(last.completion_ids)[last.completion_ids[0]].group_id
+        return self._showing(group_id)
+
+    def comparisons(self) -> list[Comparison]:
+        """Those that stand, oldest first."""
+        return self._store.comparisons.all()
+
+    def label_counts(self) -> LabelCounts:
+        counts = self._store.comparisons.counts()
+        return LabelCounts(
+            ranked=counts.get(Outcome.RANKED, 0),
+            ties=counts.get(Outcome.TIE, 0),
+            both_bad=counts.get(Outcome.BOTH_BAD, 0),
+            skipped=counts.get(Outcome.SKIPPED, 0),
+            flagged=counts["flagged"],
+            waiting=self._store.completions.waiting(),
+        )
+
+    # Training
+
+    def adapters(self, kind: AdapterKind | None = None) -> list[Adapter]:
+        """Newest first."""
+        return self._store.adapters.all(kind)
+
+    def runs(self) -> list[Run]:
+        """Newest first."""
+        return self._store.runs.all()
+
+    def run(self, run_id: str) -> Run:
+        """KeyError when there is none."""
+        return self._store.runs.get(run_id)
+
+    def metrics(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
+        """Every curve of a run: (step, value) by step."""
+        return self._store.runs.metrics(run_id)
+
+    def samples(self, run_id: str) -> list[SampleShown]:
+        return self._store.runs.samples(run_id)
+
+    def notes(self, run_id: str) -> list[str]:
+        return self._store.runs.notes(run_id)
+
+    # Comparing
+
+    def side_by_side(self, candidate_id: str | None, baseline_id: str | None) -> SideBySide:
+        """Begin a new side by side; None is the base. Its matches are sampled by the engine."""
+        made = SideBySide(uuid4().hex, candidate_id, baseline_id, now())
+        self._store.side_by_sides.add(made)
+        return made
+
+    def side_by_sides(self) -> list[SideBySide]:
+        """Newest first."""
+        return self._store.side_by_sides.all()
+
+    def matches(self, side_by_side_id: str) -> int:
+        """How many matches are sampled."""
+        return len(self._store.side_by_sides.matches(side_by_side_id))
+
+    def next_match(self, side_by_side_id: str) -> MatchShowing | None:
+        """The oldest match without a verdict."""
+        match = self._store.side_by_sides.first_open(side_by_side_id)
+        return self._match_showing(match) if match else None
+
+    def _match_showing(self, match: Match) -> MatchShowing:
+        ids = (match.candidate_completion_id, match.baseline_completion_id)
+        found = self._store.completions.get_all(ids)
+        left, right = ids if match.candidate_on_left else ids[::-1]
+        return MatchShowing(match, self._store.prompts.get(match.prompt_id), found[left], found[right])
+
+    def save_verdict(
+        self, showing: MatchShowing, choice: str, *, duration_s: float = 0.0, labeller: str | None = None
+    ) -> Verdict:
+        """Store a verdict for good; ``choice`` is ``left``, ``right`` or ``tie``."""
+        who = self.info.labeller if labeller is None else labeller
+        winner = winner_of(showing.match, choice)
+        verdict = Verdict(uuid4().hex, showing.match.id, winner, who, duration_s, now())
+        self._store.side_by_sides.add_verdict(verdict)
+        return verdict
+
+    def undo_verdict(self, side_by_side_id: str) -> MatchShowing | None:
+        """Retract the newest verdict and show its match again; None when there is none."""
+        match = self._store.side_by_sides.retract_last(side_by_side_id)
+        return self._match_showing(match) if match else None
+
+    def win_rate(self, side_by_side_id: str) -> WinRate:
+        return self._store.side_by_sides.win_rate(side_by_side_id)
+
+
+class _writing:
+    """Turn what the system says of a file that cannot be written into an error for the person."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise DiskFullError(f"“{self.path}” could not be written: {error.strerror}.", "Choose another place.") from error

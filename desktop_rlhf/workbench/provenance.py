@@ -1,0 +1,33 @@
+"""What a run was made with, so that it can be made again."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Sequence
+
+import peft
+import torch
+import transformers
+
+from desktop_rlhf import __version__
+from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.records.project import ProjectInfo
+
+
+def provenance(info: ProjectInfo, groups: Sequence[PreferenceGroup]) -> dict[str, object]:
+    """Versions, hashes and the machine's part, by name."""
+    data = hashlib.sha256("\n".join(group.comparison_id for group in groups).encode()).hexdigest()
+    return {
+        "desktop_rlhf": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+        "base_model": info.base_model,
+        "base_sha256": info.base_sha256,
+        "data_sha256": data,
+        "threads": torch.get_num_threads(),
+        "device": "cpu",
+        "dtype": "float32",
+    }
