@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, LoraModel
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -47,10 +47,12 @@ class ResidentModel:
         self.base: Any = base.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         head = self.base.get_output_embeddings()
-        names = (n for n, m in self.base.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head)
-        self._targets = sorted({name.rsplit(".", 1)[-1] for name in names})
+        linear = [(n, m) for n, m in self.base.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
+        self._targets = sorted({name.rsplit(".", 1)[-1] for name, _ in linear})
+        self._transposed = any(isinstance(module, Conv1D) for _, module in linear)
         self._role = Role(None)
         self._attached: dict[str, LoraConfig] = {}
+        self._tuner: LoraModel | None = None
         ends = {tokenizer.eos_token_id}
         configured = getattr(getattr(self.base, "generation_config", None), "eos_token_id", None)
         ends.update(configured if isinstance(configured, list) else [configured])
@@ -104,7 +106,9 @@ class ResidentModel:
 
     def new_adapter(self, name: str, *, rank: int, alpha: int, seed: int) -> None:
         """Attach a fresh adapter on every linear layer; it changes nothing until it is trained."""
-        self._inject(name, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=self._targets))
+        config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=self._targets)
+        config.fan_in_fan_out = self._transposed
+        self._inject(name, config)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for key, parameter in self._adapter_parameters(name):
@@ -203,7 +207,11 @@ class ResidentModel:
     def _inject(self, name: str, config: LoraConfig) -> None:
         assert name not in self._attached, f"an adapter named {name} is attached already"
         role = self._role
-        inject_adapter_in_model(config, self.base, adapter_name=name)
+        if self._tuner is None:
+            self._tuner = LoraModel(self.base, config, name)
+        else:
+            self._tuner.peft_config[name] = config
+            self._tuner.inject_adapter(self.base, name)
         self._attached[name] = config
         self.base.eval()
         self.take_role(role)

@@ -61,6 +61,7 @@ def test_that_a_saved_adapter_speaks_the_same_when_attached_again(resident, tmp_
     assert torch.equal(logits(resident), said)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks transformers
 def test_that_another_program_can_load_a_saved_adapter(llama, tiny_model_path, tmp_path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
