@@ -1,1 +1,1 @@
-"""cli."""
+"""The same use cases as the window's, as verbs of a command line."""

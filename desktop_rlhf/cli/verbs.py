@@ -1,0 +1,234 @@
+"""What each verb does: open the project, do it, give back text for a person and data for a program."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from desktop_rlhf.cli.engine_access import work
+from desktop_rlhf.cli.judge import Judge
+from desktop_rlhf.comparisons.modes import mode_for, winner_ranks
+from desktop_rlhf.records.adapters import Adapter, AdapterKind
+from desktop_rlhf.records.comparisons import Outcome
+from desktop_rlhf.records.completions import Sampler
+from desktop_rlhf.records.errors import BadInputError, NotEnoughDataError
+from desktop_rlhf.records.prompts import Split
+from desktop_rlhf.side_by_side.blind import LEFT, RIGHT, TIE
+from desktop_rlhf.workbench.algorithms import spec_named
+from desktop_rlhf.workbench.messages import SampleGroups, SampleMatches, StartRun
+from desktop_rlhf.workbench.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a verb says: to a person, and as JSON."""
+
+    text: str
+    data: dict[str, object]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Project]:
+    project = Project.open(path)
+    try:
+        yield project
+    finally:
+        project.close()
+
+
+def new(arguments: argparse.Namespace) -> Result:
+    """Make a project; a Hugging Face id is downloaded once and is a local folder from then on."""
+    from desktop_rlhf.adapters.download import downloaded
+
+    base_model = downloaded(arguments.base_model) if arguments.base_model else None
+    project = Project.create(
+        arguments.project,
+        name=arguments.name,
+        base_model=base_model,
+        labeller=arguments.labeller,
+        starter_prompts=not arguments.no_starter_prompts,
+    )
+    try:
+        count = len(project.prompts())
+        info = dataclasses.asdict(project.info)
+    finally:
+        project.close()
+    return Result(f"Made “{info['name']}” with {count} prompts.", {"project": info, "prompts": count})
+
+
+def import_file(arguments: argparse.Namespace) -> Result:
+    with _opened(arguments.project) as project:
+        report = project.import_file(arguments.file, Split.HELD_OUT if arguments.held_out else Split.TRAIN)
+    text = f"{report.prompts} new prompts, {report.duplicates} known already, {report.comparisons} comparisons."
+    return Result(text, dataclasses.asdict(report))
+
+
+def sample(arguments: argparse.Namespace) -> Result:
+    mode_for(arguments.per_prompt)
+    with _opened(arguments.project) as project:
+        adapter = _adapter(project, arguments.adapter, AdapterKind.POLICY)
+        prompts = project.prompts_to_sample(arguments.prompts)
+        if not prompts:
+            raise NotEnoughDataError("The project has no prompts to sample for.", "Import some first.")
+        before = project.label_counts().waiting
+        ending = work(
+            project,
+            SampleGroups(
+                job_id=uuid4().hex,
+                prompt_ids=tuple(prompt.id for prompt in prompts),
+                completions_per_prompt=arguments.per_prompt,
+                adapter_id=adapter.id if adapter else None,
+                sampler=_sampler(arguments),
+                seed=arguments.seed,
+            ),
+        )
+        waiting = project.label_counts().waiting
+    data = {"status": ending.status, "groups": waiting - before, "waiting": waiting}
+    return Result(f"{waiting - before} groups sampled; {waiting} wait to be labelled.", data)
+
+
+def label(arguments: argparse.Namespace) -> Result:
+    """Every answer is stored before the next question is sent."""
+    judged = 0
+    with _opened(arguments.project) as project, Judge(arguments.judge_command) as judge:
+        while arguments.limit is None or judged < arguments.limit:
+            showing = project.next_showing()
+            if showing is None:
+                break
+            choice = judge.ask(showing.prompt, showing.completions)
+            if choice is None:
+                project.save_comparison(showing, Outcome.TIE, labeller=judge.command)
+            else:
+                ranks = winner_ranks(len(showing.completions), choice)
+                project.save_comparison(showing, Outcome.RANKED, ranks, labeller=judge.command)
+            judged += 1
+        counts = project.label_counts()
+    return Result(f"{judged} judged; {counts.waiting} wait.", {"judged": judged} | dataclasses.asdict(counts))
+
+
+def train(arguments: argparse.Namespace) -> Result:
+    if arguments.project.name in _trainable() and arguments.algorithm not in _trainable():
+        # ``train dpo FOLDER`` is as clear as ``train FOLDER dpo``.
+        arguments.project, arguments.algorithm = Path(arguments.algorithm), str(arguments.project)
+    spec = spec_named(arguments.algorithm)
+    settings = {}
+    for text in arguments.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadInputError(f"“{text}” is not a setting.", "Write --set name=value.")
+        settings[name.strip()] = value.strip()
+    with _opened(arguments.project) as project:
+        start = _adapter(project, arguments.start, AdapterKind.POLICY)
+        reward = _adapter(project, arguments.reward_model, AdapterKind.REWARD)
+        if spec.needs_reward_model and reward is None:
+            reward = next(iter(project.adapters(AdapterKind.REWARD)), None)
+        command = StartRun(
+            job_id=uuid4().hex,
+            algorithm=spec.name,
+            settings=settings,
+            parent_adapter_id=start.id if start else None,
+            reward_adapter_id=reward.id if reward else None,
+            name=arguments.name,
+        )
+        ending = work(project, command)
+        assert ending.run_id is not None
+        run = project.run(ending.run_id)
+        made = next((adapter for adapter in project.adapters() if adapter.run_id == run.id), None)
+    data = {
+        "run_id": run.id,
+        "status": run.status,
+        "adapter_id": made.id if made else None,
+        "adapter": made.name if made else None,
+        "report": dict(run.report),
+    }
+    figures = ", ".join(f"{k} {v:.3g}" for k, v in run.report.items() if isinstance(v, int | float))
+    return Result(f"{spec.title} {run.status}: adapter “{made.name if made else 'none'}”. {figures}", data)
+
+
+def compare(arguments: argparse.Namespace) -> Result:
+    with _opened(arguments.project) as project:
+        candidate = _adapter(project, arguments.candidate, AdapterKind.POLICY)
+        if candidate is None:
+            candidate = next(iter(project.adapters(AdapterKind.POLICY)), None)
+        if candidate is None:
+            raise NotEnoughDataError("There is no policy adapter to compare yet.", "Train one by DPO or PPO first.")
+        baseline = _adapter(project, arguments.baseline, AdapterKind.POLICY)
+        prompts = [p for p in project.prompts(Split.HELD_OUT) if "refuse" not in p.tags][: arguments.prompts]
+        if not prompts:
+            raise NotEnoughDataError("There are no held-out prompts.", "Import some with --held-out.")
+        pair = project.side_by_side(candidate.id, baseline.id if baseline else None)
+        ids = tuple(prompt.id for prompt in prompts)
+        with Judge(arguments.judge_command) as judge:
+            work(project, SampleMatches(uuid4().hex, pair.id, ids, _sampler(arguments), arguments.seed))
+            while (showing := project.next_match(pair.id)) is not None:
+                choice = judge.ask(showing.prompt, (showing.left, showing.right))
+                side = TIE if choice is None else (LEFT, RIGHT)[choice]
+                project.save_verdict(showing, side, labeller=judge.command)
+        rate = project.win_rate(pair.id)
+    found = rate.interval
+    data = {"candidate": candidate.name, "baseline": baseline.name if baseline else "base", "win_rate": found.value}
+    data |= {"low": found.low, "high": found.high, "n": found.n}
+    data |= {"wins": rate.wins, "losses": rate.losses, "ties": rate.ties, "side_by_side_id": pair.id}
+    text = f"{candidate.name} wins {found.value:.0%} of {found.n} ({found.low:.0%} to {found.high:.0%})."
+    return Result(text, data)
+
+
+def export(arguments: argparse.Namespace) -> Result:
+    with _opened(arguments.project) as project:
+        write = project.export_prompts if arguments.what == "prompts" else project.export_comparisons
+        count = write(arguments.file)
+    return Result(f"{count} {arguments.what} written to {arguments.file}.", {"written": count})
+
+
+def runs(arguments: argparse.Namespace) -> Result:
+    with _opened(arguments.project) as project:
+        found = project.runs()
+        adapters = {adapter.run_id: adapter for adapter in project.adapters()}
+    lines = [_line(run.id, run.algorithm, run.status, adapters.get(run.id), run.created_at) for run in found]
+    data = [
+        dataclasses.asdict(run)
+        | {"comparison_ids": len(run.comparison_ids)}
+        | {"adapter": dataclasses.asdict(adapters[run.id]) if run.id in adapters else None}
+        for run in found
+    ]
+    return Result("\n".join(lines) or "Nothing was trained yet.", {"runs": data})
+
+
+def demo(arguments: argparse.Namespace) -> Result:
+    from desktop_rlhf.workbench.demo import run_demo
+
+    figures = run_demo(arguments.json, arguments.project, print)
+    return Result(f"Figures written to {arguments.json}." if arguments.json else "Done.", figures)
+
+
+def _line(run_id: str, algorithm: str, status: str, adapter: Adapter | None, created_at: str) -> str:
+    made = adapter.name if adapter else "-"
+    return f"{created_at[:19]}  {algorithm:8} {status:12} {made:20} {run_id}"
+
+
+def _trainable() -> Sequence[str]:
+    from desktop_rlhf.workbench.algorithms import TRAINABLE
+
+    return [spec.name for spec in TRAINABLE]
+
+
+def _sampler(arguments: argparse.Namespace) -> Sampler:
+    if arguments.temperature < 0 or not 0 < arguments.top_p <= 1 or arguments.top_k < 0:
+        raise BadInputError("The sampler cannot be used.", "Take a temperature >= 0, 0 < top-p <= 1 and top-k >= 0.")
+    return Sampler(arguments.temperature, arguments.top_p, arguments.top_k, arguments.max_new_tokens)
+
+
+def _adapter(project: Project, wanted: str | None, kind: AdapterKind) -> Adapter | None:
+    """The newest adapter of this name or id; None when none was asked for or the base was."""
+    if wanted is None or (wanted == "base" and kind is AdapterKind.POLICY):
+        return None
+    for adapter in project.adapters(kind):
+        if wanted in (adapter.id, adapter.name):
+            return adapter
+    known = ", ".join(adapter.name for adapter in project.adapters(kind)) or "none yet"
+    raise BadInputError(f"There is no {kind} adapter “{wanted}”.", f"There are: {known}.")
