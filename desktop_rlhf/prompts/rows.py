@@ -1,0 +1,132 @@
+"""What one row of a file means: a prompt, or two completions of which one was preferred."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+from desktop_rlhf.prompts.keys import plain_words
+from desktop_rlhf.records.prompts import Message, Prompt, Split
+
+Row: TypeAlias = dict[str, Any]
+_Turns: TypeAlias = tuple[Message, ...]
+
+_ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRow:
+    """Two completions of a prompt, of which the first was preferred."""
+
+    prompt: Prompt
+    chosen: str
+    rejected: str
+
+
+class RowError(Exception):
+    """What is wrong with one row, as the end of a sentence, and the line it begins on, once that is known."""
+
+    def __init__(self, what: str, line: int = 0) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+def row_meaning(line: int, row: Row, split: Split, source: str) -> Prompt | PreferenceRow:
+    """The prompt or the preference that a row of any format stands for; the fields are in ``files.read_file``.
+
+    Args:
+        line:  the row begins on it.
+        split: of a prompt that does not name its own.
+
+    Raises:
+        RowError: a field is missing or cannot be used; carries ``line``.
+    """
+    try:
+        return _meant(row, split, source)
+    except RowError as error:
+        raise RowError(str(error), line) from None
+
+
+def _meant(row: Row, split: Split, source: str) -> Prompt | PreferenceRow:
+    row = {name: value for name, value in row.items() if value is not None}
+    if ("chosen" in row) != ("rejected" in row):
+        raise RowError("“chosen” and “rejected” belong together, and one of them is missing.")
+    if isinstance(row.get("prompt"), str):
+        turns: _Turns = (Message("user", _text(row["prompt"], "prompt")),)
+    elif "prompt" in row:
+        turns = _turns(row["prompt"], "prompt")
+    elif isinstance(row.get("chosen"), list):
+        turns = _shared(_turns(row["chosen"], "chosen"), _turns(row["rejected"], "rejected"))
+    else:
+        raise RowError("the field “prompt” is missing.")
+    if not turns or turns[-1].role != "user":
+        raise RowError("the prompt has to end with a user turn.")
+    if not plain_words(turns[-1].content):
+        raise RowError("the prompt is blank.")
+    prompt = Prompt(uuid4().hex, turns, _tags(row.get("tags", ())), _split(row.get("split", split)), source)
+    if "chosen" not in row:
+        return prompt
+    preference = PreferenceRow(prompt, *(_answer(row[name], turns, name) for name in ("chosen", "rejected")))
+    if preference.chosen == preference.rejected:
+        raise RowError("“chosen” and “rejected” are the same.")
+    return preference
+
+
+def _turns(value: object, field: str) -> _Turns:
+    """A conversation from a list of ``{"role", "content"}``."""
+    if not isinstance(value, list) or not value:
+        raise RowError(f"“{field}” has to be a list of turns, each with “role” and “content”.")
+    turns = []
+    for number, turn in enumerate(value, start=1):
+        if not isinstance(turn, dict) or not {"role", "content"} <= turn.keys():
+            raise RowError(f"turn {number} of “{field}” needs “role” and “content”.")
+        role, content = (_text(turn[name], f"{field}, turn {number}, {name}") for name in ("role", "content"))
+        if role not in _ROLES:
+            raise RowError(f"turn {number} of “{field}” has the role “{role:.40}”; use {', '.join(_ROLES)}.")
+        turns.append(Message(role, content))
+    return tuple(turns)
+
+
+def _shared(chosen: _Turns, rejected: _Turns) -> _Turns:
+    """The turns with which both conversations begin: their prompt."""
+    if chosen == rejected:
+        raise RowError("“chosen” and “rejected” are the same.")
+    both = takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False))
+    return tuple(turn for turn, _ in both)
+
+
+def _answer(value: object, prompt: _Turns, field: str) -> str:
+    """The one assistant turn after the prompt. It may be empty: a model can choose to say nothing."""
+    if isinstance(value, str):
+        return _text(value, field)
+    turns = _turns(value, field)
+    if turns[: len(prompt)] == prompt:
+        turns = turns[len(prompt) :]
+    if len(turns) != 1 or turns[0].role != "assistant":
+        raise RowError(f"“{field}” has to be exactly one assistant turn after the prompt.")
+    return turns[0].content
+
+
+def _text(value: object, field: str) -> str:
+    if not isinstance(value, str):
+        raise RowError(f"“{field}” has to be a text.")
+    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise RowError(f"“{field}” holds a NUL or half a character (a lone surrogate).")
+    return value
+
+
+def _tags(value: object) -> tuple[str, ...]:
+    """Tags from a text or a list of texts, parted by ``;``; each once."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    tags = (tag.strip() for part in parts for tag in _text(part, "tags").split(";"))
+    return tuple(dict.fromkeys(tag for tag in tags if plain_words(tag)))
+
+
+def _split(value: object) -> Split:
+    written = _text(value, "split").strip().lower().replace("-", "_").replace(" ", "_")
+    try:
+        return Split(written)
+    except ValueError:
+        raise RowError(f"the split is “{written:.40}”; use train or held_out.") from None
