@@ -1,8 +1,7 @@
-"""A reward model: an adapter and a linear head that reads the hidden state of a completion's last token."""
+"""A reward model: an adapter and a linear head that reads the hidden states of a completion."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -14,23 +13,29 @@ from desktop_rlhf.records.errors import ModelFolderError
 
 
 class RewardHead(nn.Module):
-    """Hidden state -> reward. ``gain`` and ``bias`` put the reference's samples at mean 0 and variance 1.
+    """Hidden states of a completion -> reward. ``gain`` and ``bias`` put held-out scores at mean 0 and variance 1.
 
-    Source: weights N(0, 1 / sqrt(d + 1)), Ziegler et al. (2019) as corrected by Huang et al. (2023).
+    The weights start at 0, so that no completion is preferred before anything was learned.
+
+    Args:
+        pooling: ``last`` reads the state at the completion's last token, as InstructGPT does; ``mean`` reads the mean
+            over its tokens, which learns more from few labels, above all where completions were cut.
     """
 
-    def __init__(self, hidden_size: int, seed: int) -> None:
+    def __init__(self, hidden_size: int, pooling: str = "mean") -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.weight = nn.Parameter(torch.randn(hidden_size, generator=generator) / math.sqrt(hidden_size + 1))
+        self.weight = nn.Parameter(torch.zeros(hidden_size))
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("bias", torch.zeros(()))
+        self.register_buffer("pools_mean", torch.tensor(pooling == "mean"))
         self.gain: Tensor
         self.bias: Tensor
+        self.pools_mean: Tensor
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[..., H] to [...]."""
-        return (hidden @ self.weight) * self.gain + self.bias
+    def forward(self, hidden: Tensor, packed: Packed) -> Tensor:
+        """[B, T, H] to [N], one reward per packed completion."""
+        pooled = mean_states(hidden, packed) if self.pools_mean else last_states(hidden, packed)
+        return (pooled @ self.weight) * self.gain + self.bias
 
 
 class RewardModel:
@@ -49,7 +54,7 @@ class RewardModel:
             ModelFolderError: files are missing, the head among them.
         """
         stored = load_head(path)
-        head = RewardHead(model.hidden_size, seed=0)
+        head = RewardHead(model.hidden_size)
         try:
             head.load_state_dict(stored)
         except RuntimeError as error:
@@ -62,7 +67,7 @@ class RewardModel:
         """[N] rewards, one per packed completion. The model's role is put back afterwards."""
         before = self.model.role
         self.model.take_role(Role(self.name))
-        scores = self.head(last_states(hidden_states(self.model, packed), packed))
+        scores = self.head(hidden_states(self.model, packed), packed)
         self.model.take_role(before)
         return scores
 
@@ -70,3 +75,11 @@ class RewardModel:
 def last_states(hidden: Tensor, packed: Packed) -> Tensor:
     """[N, H] the hidden state at each completion's last real token, found by position."""
     return hidden[packed.rows, packed.last]
+
+
+def mean_states(hidden: Tensor, packed: Packed) -> Tensor:
+    """[N, H] the mean hidden state over each completion's real tokens."""
+    lengths = packed.mask.sum(-1)
+    places = (packed.last - lengths + 1).unsqueeze(-1) + torch.arange(packed.mask.shape[1])
+    own = hidden[packed.rows.unsqueeze(-1), places.clamp(max=hidden.shape[1] - 1)]
+    return torch.where(packed.mask.unsqueeze(-1), own, 0.0).sum(1) / lengths.unsqueeze(-1)

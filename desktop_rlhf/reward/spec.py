@@ -32,6 +32,15 @@ class RewardSpec(LoraSpec):
     held_out_share: float = setting(
         0.2, "Share of the prompts kept aside to measure accuracy on.", minimum=0.0, maximum=0.9
     )
+    pooling: str = setting(
+        "mean",
+        "Which states of a completion are scored: the mean over its tokens, or the last one.",
+        choices=("mean", "last"),
+        advanced=True,
+    )
+    head_learning_rate: float = setting(
+        1e-2, "Step size of the head, which starts at 0.", minimum=0.0, maximum=1.0, advanced=True
+    )
     center_rewards_coefficient: float = setting(
         0.01, "Weight of (r_c + r_r)^2, which keeps scores near 0.", source="TRL", minimum=0.0, advanced=True
     )

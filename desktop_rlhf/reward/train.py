@@ -15,7 +15,7 @@ from desktop_rlhf.records.comparisons import PreferenceGroup
 from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
 from desktop_rlhf.records.verdicts import wilson
 from desktop_rlhf.reward.loss import bradley_terry_loss
-from desktop_rlhf.reward.model import RewardHead, RewardModel, last_states
+from desktop_rlhf.reward.model import RewardHead, RewardModel
 from desktop_rlhf.reward.spec import RewardSpec
 from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed, StepTaken
 from desktop_rlhf.runs.seeds import derive_seed
@@ -41,10 +41,13 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     model = inputs.model
     name = f"reward-{inputs.output_path.name}"
     model.new_adapter(name, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter"))
-    head = RewardHead(model.hidden_size, derive_seed(spec.seed, "head"))
+    head = RewardHead(model.hidden_size, spec.pooling)
     model.take_role(Role(name, trainable=True))
     parameters = [*model.trainable_parameters(), head.weight]
-    optimizer = torch.optim.AdamW(parameters, lr=spec.learning_rate, weight_decay=0.0)
+    rates = (spec.learning_rate, spec.head_learning_rate)
+    optimizer = torch.optim.AdamW(
+        [{"params": parameters[:-1], "lr": rates[0]}, {"params": parameters[-1:], "lr": rates[1]}], weight_decay=0.0
+    )
     shuffle = torch.Generator().manual_seed(derive_seed(spec.seed, "order"))
     steps_per_epoch = -(-len(train_groups) // spec.batch_size)
     total_steps = steps_per_epoch * spec.epochs
@@ -61,7 +64,7 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
                 if stop.requested:
                     break
                 packed = pack([group_ids(model, group)])
-                scores = head(last_states(hidden_states(model, packed), packed))
+                scores = head(hidden_states(model, packed), packed)
                 chosen, rejected = _paired(scores, group)
                 loss = bradley_terry_loss(chosen, rejected, center=spec.center_rewards_coefficient)
                 (loss / len(batch)).backward()
@@ -80,8 +83,8 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm).item()
             if not (torch.isfinite(torch.tensor([totals["loss"], grad_norm])).all()):
                 raise NotFiniteError("The loss or its gradient is not a number any more.", "Lower the learning rate.")
-            for group_of_parameters in optimizer.param_groups:
-                group_of_parameters["lr"] = spec.learning_rate * (1 - step / total_steps)
+            for part, rate in zip(optimizer.param_groups, rates, strict=True):
+                part["lr"] = rate * (1 - step / total_steps)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1

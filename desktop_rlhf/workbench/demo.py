@@ -7,7 +7,6 @@ prompts. What comes out is shown, whatever it is.
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,15 +36,15 @@ DPO: dict[str, Value] = {"learning_rate": 2e-4}
 PPO: dict[str, Value] = {"learning_rate": 2e-4, "max_new_tokens": 24}
 
 
-def word_length(text: str) -> float:
-    """The rule: letters per word, to a tenth of a letter; plainer words are better, no words at all are worst."""
-    words = re.findall(r"[^\W\d_]+", text)
-    return round(sum(map(len, words)) / len(words), 1) if words else 99.0
+def line_length(text: str) -> float:
+    """The rule: characters in a line, on the average of its lines; shorter lines are better, no text at all is worst."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return round(sum(map(len, lines)) / len(lines)) if lines else 9999
 
 
 def ranks_by_rule(completions: Sequence[Completion]) -> tuple[int, ...]:
-    """1 for the plainest; equal where the rule sees no difference."""
-    lengths = [word_length(completion.text) for completion in completions]
+    """1 for the shortest lines; equal where the rule sees no difference."""
+    lengths = [line_length(completion.text) for completion in completions]
     order = sorted(set(lengths))
     return tuple(order.index(length) + 1 for length in lengths)
 
@@ -91,7 +90,7 @@ class _Demo:
                 self._label()
             with self._stage("reward"):
                 reward = self._train("reward", REWARD)
-            figures: dict[str, object] = {"rule": word_length.__doc__, "comparisons": len(self.project.comparisons())}
+            figures: dict[str, object] = {"rule": line_length.__doc__, "comparisons": len(self.project.comparisons())}
             figures["reward"] = {k: reward[k] for k in ("held_out_accuracy", "low", "high", "n", "longer_wins")}
             self.say("Reward model: {held_out_accuracy:.0%} of {n} held-out pairs ({low:.0%} to {high:.0%}).".format(**reward))
             for name, settings in (("dpo", DPO), ("ppo", PPO)):
@@ -127,7 +126,7 @@ class _Demo:
         pair = self.project.side_by_side(adapter.id, None)
         self._work(SampleMatches(uuid4().hex, pair.id, ids, SAMPLER, SEED))
         while (match := self.project.next_match(pair.id)) is not None:
-            left, right = word_length(match.left.text), word_length(match.right.text)
+            left, right = line_length(match.left.text), line_length(match.right.text)
             self.project.save_verdict(match, TIE if left == right else LEFT if left < right else RIGHT, labeller="rule")
         rate = self.project.win_rate(pair.id)
         found = rate.interval

@@ -1,0 +1,211 @@
+"""One run as it goes: how far it is, its curves, its samples, and how it ended."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
+
+from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
+from desktop_rlhf.gui.curves.board import CurveBoard
+from desktop_rlhf.gui.curves.samples import SampleList
+from desktop_rlhf.gui.curves.wording import moment, time_left
+from desktop_rlhf.gui.forms.page_frame import card, row
+from desktop_rlhf.gui.widgets.banner import Banner
+from desktop_rlhf.gui.widgets.controls import button
+from desktop_rlhf.gui.widgets.text import label
+from desktop_rlhf.records.runs import Run, RunStatus
+from desktop_rlhf.runs.events import Event, Noted, SampleShown, StepTaken
+from desktop_rlhf.runs.spec import AlgorithmSpec
+from desktop_rlhf.workbench.messages import (
+    EngineFailed,
+    JobEnded,
+    JobPaused,
+    JobProgressed,
+    JobResumed,
+    JobStarted,
+    News,
+    RunSaid,
+)
+from desktop_rlhf.workbench.project import Project
+
+ENDINGS = {
+    RunStatus.RUNNING: "is running.",
+    RunStatus.COMPLETED: "is done; its adapter is stored.",
+    RunStatus.STOPPED: "was stopped; what it had learned by then is stored.",
+    RunStatus.FAILED: "failed; nothing that was stored before it is lost.",
+    RunStatus.INTERRUPTED: "was cut short; the curves go as far as it came.",
+}
+
+
+class LiveRun(QWidget):
+    """Follows the job it is told of, and shows stored runs.
+
+    Signals:
+        ended: the JobEnded of the job it follows.
+    """
+
+    ended = Signal(object)
+
+    def __init__(self, engine: EngineHandle, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._engine = engine
+        self.job_id: str | None = None
+        self.run_id: str | None = None
+        self.paused = False
+        self._title = ""
+        self._progress = QProgressBar()
+        self._progress.setObjectName("run-progress")
+        self._progress.setRange(0, 1000)
+        self._progress.setTextVisible(False)
+        self._progress.setAccessibleName("Progress of the run")
+        self.sentence = label(role="heading", name="run-sentence")
+        self.detail = label(role="hint", name="run-detail")
+        self.notes = label(role="hint", name="run-notes")
+        self.pause = button("Pause", "run-pause", tip="Stand still until you resume; labelling goes on")
+        self.pause.clicked.connect(self._pause_or_resume)
+        self.stop = button("Stop", "run-stop", tip="End at the next step and keep what was learned")
+        self.stop.clicked.connect(self._ask_stop)
+        self.banner = Banner("run-error")
+        self.board = CurveBoard()
+        self.samples = SampleList()
+        self._said, said = card("What it says now")
+        said.addWidget(self.samples)
+
+        frame, column = card()
+        top = row(self.sentence, stretch=False)
+        top.setStretch(0, 1)
+        top.addWidget(self.pause)
+        top.addWidget(self.stop)
+        column.addLayout(top)
+        column.addWidget(self._progress)
+        column.addWidget(self.detail)
+        column.addWidget(self.notes)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(12)
+        for widget in (frame, self.banner, self.board, self._said):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        self.hide()
+
+    @property
+    def busy(self) -> bool:
+        """A job was asked for and has no ending yet."""
+        return self.job_id is not None
+
+    def begin(self, job_id: str, spec: type[AlgorithmSpec]) -> None:
+        """Follow a job that was just submitted."""
+        self.job_id, self.run_id = job_id, None
+        self._clear(spec)
+        self.sentence.setText(f"{self._title} waits for its turn.")
+        self._progress.setRange(0, 0)
+        self._controls()
+
+    def show_stored(self, project: Project, run: Run, spec: type[AlgorithmSpec]) -> None:
+        """Show a run as it stands in the store."""
+        self.run_id = run.id
+        self._clear(spec)
+        self.board.load(project.metrics(run.id))
+        samples = project.samples(run.id)
+        self.samples.load(samples)
+        self._said.setVisible(bool(samples))
+        self.sentence.setText(f"{self._title} {ENDINGS[run.status]}")
+        self.detail.setText(f"Started {moment(run.created_at)}.")
+        for sentence in project.notes(run.id):
+            self._note(sentence)
+        if run.status is RunStatus.FAILED:
+            self.banner.say(run.reason)
+        else:
+            self._note(run.reason)
+        self._controls()
+
+    def take_news(self, news: News) -> None:
+        """Show what is said of this job; of others, nothing."""
+        match news:
+            case RunSaid(run_id=run_id, event=event) if self.busy and run_id == self.run_id:
+                self._take_event(event)
+            case EngineFailed() if self.busy:
+                self._end(JobEnded(self.job_id or "", RunStatus.FAILED))  # the window says why
+            case JobStarted() | JobProgressed() | JobPaused() | JobResumed() | JobEnded() if news.job_id == self.job_id:
+                self._take_job(news)
+
+    def _take_job(self, news: JobStarted | JobProgressed | JobPaused | JobResumed | JobEnded) -> None:
+        match news:
+            case JobStarted(run_id=run_id):
+                self.run_id = run_id
+                self.sentence.setText(f"{self._title} is running.")
+            case JobProgressed(stage=stage, share=share, left_s=left_s):
+                self._progress.setRange(0, 1000)
+                self._progress.setValue(round(1000 * share))
+                left = "" if left_s is None else f", {time_left(left_s)}"
+                self.detail.setText(f"{stage[:1].upper()}{stage[1:]}: {100 * share:.0f} %{left}.")
+            case JobPaused():
+                self.paused = True
+                self.sentence.setText(f"{self._title} is paused.")
+            case JobResumed():
+                self.paused = False
+                self.sentence.setText(f"{self._title} is running.")
+            case JobEnded():
+                self._end(news)
+                return
+        self._controls()
+
+    def _take_event(self, event: Event) -> None:
+        match event:
+            case StepTaken(step=step, metrics=metrics):
+                self.board.add(step, metrics)
+            case SampleShown():
+                self._said.show()
+                self.samples.add(event)
+            case Noted(sentence=sentence):
+                self._note(sentence)
+
+    def _end(self, news: JobEnded) -> None:
+        self.job_id = None
+        self.run_id = news.run_id or self.run_id
+        self.paused = False
+        kept = news.status is not RunStatus.STOPPED or news.adapter_id is not None
+        self.sentence.setText(f"{self._title} {ENDINGS[news.status] if kept else 'was stopped before it began.'}")
+        self.detail.setText("")
+        if news.status is RunStatus.FAILED and news.reason:
+            self.banner.say(news.reason, news.next_step, news.traceback)
+        else:
+            self._note(news.reason)
+        self._controls()
+        self.ended.emit(news)
+
+    def _clear(self, spec: type[AlgorithmSpec]) -> None:
+        self._title = spec.title
+        self.paused = False
+        self.board.set_metrics(spec.metrics)
+        self.board.clear()
+        self.samples.load([])
+        self._said.hide()
+        self.banner.hide()
+        self.notes.setText("")
+        self.notes.hide()
+        self.detail.setText("")
+        self.show()
+
+    def _note(self, sentence: str) -> None:
+        lines = [line for line in self.notes.text().split("\n") if line]
+        if sentence and sentence not in lines:
+            self.notes.setText("\n".join([*lines, sentence]))
+            self.notes.show()
+
+    def _controls(self) -> None:
+        self._progress.setVisible(self.busy)
+        self.pause.setVisible(self.busy and self.run_id is not None)
+        self.stop.setVisible(self.busy)
+        self.pause.setText("Resume" if self.paused else "Pause")
+        self.stop.setEnabled(self.busy)
+
+    def _pause_or_resume(self) -> None:
+        if self.job_id is not None:
+            (self._engine.resume if self.paused else self._engine.pause)(self.job_id)
+
+    def _ask_stop(self) -> None:
+        if self.job_id is not None:
+            self._engine.stop(self.job_id)
+            self.sentence.setText(f"{self._title} is stopping.")
+            self.stop.setEnabled(False)

@@ -1,0 +1,67 @@
+"""How numbers, times and shares are written on the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from desktop_rlhf.records.adapters import Adapter
+from desktop_rlhf.records.runs import RunStatus
+from desktop_rlhf.records.verdicts import Interval
+
+STATUS_WORDS = {
+    RunStatus.RUNNING: "running",
+    RunStatus.COMPLETED: "completed",
+    RunStatus.STOPPED: "stopped, kept",
+    RunStatus.FAILED: "failed",
+    RunStatus.INTERRUPTED: "interrupted",
+}
+
+
+def number(value: float) -> str:
+    """Four figures, as short as they go: 0.6931, 12.3, 1e-4."""
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.4g}".replace("-", "−")
+    mantissa, _, exponent = f"{value:.3e}".partition("e")
+    if not exponent:
+        return str(value)
+    return f"{float(mantissa):g}e{int(exponent)}".replace("-", "−")
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def interval_words(interval: Interval, what: str) -> str:
+    """“95 % interval 55 to 83 %, n = 41 held-out pairs”."""
+    if interval.n == 0:
+        return f"n = 0 {what}, so nothing is known yet"
+    return f"95 % interval {100 * interval.low:.0f} to {100 * interval.high:.0f} %, n = {interval.n} {what}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """“1 comparison”, “2 comparisons”."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def time_left(seconds: float) -> str:
+    if seconds < 60:
+        return "less than a minute left"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"about {counted(minutes, 'minute')} left"
+    return f"about {minutes // 60} h {minutes % 60:02d} min left"
+
+
+def moment(stored: str) -> str:
+    """A stored time in UTC as a person's own date and minute; empty stays empty."""
+    try:
+        return datetime.fromisoformat(stored).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return stored
+
+
+def adapter_titles(adapters: Iterable[Adapter], base: str = "") -> list[tuple[str, object]]:
+    """(title, id) for a drop-down; ``base`` is the title of no adapter, left out when it is empty."""
+    titles: list[tuple[str, object]] = [(base, None)] if base else []
+    return titles + [(adapter.name, adapter.id) for adapter in adapters]

@@ -1,0 +1,139 @@
+"""An open project on the screen: the rail, the pages, the job strip, and the engine behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+
+from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
+from desktop_rlhf.gui.pages.compare import ComparePage
+from desktop_rlhf.gui.pages.label import LabelPage
+from desktop_rlhf.gui.pages.prompts import PromptsPage
+from desktop_rlhf.gui.pages.reward import RewardPage
+from desktop_rlhf.gui.pages.runs import RunsPage
+from desktop_rlhf.gui.pages.train import TrainPage
+from desktop_rlhf.gui.widgets.banner import Banner
+from desktop_rlhf.gui.widgets.job_strip import JobStrip
+from desktop_rlhf.gui.widgets.rail import Rail
+from desktop_rlhf.records.errors import WorldError
+from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, ModelLoaded, ModelLoading, News
+from desktop_rlhf.workbench.project import Project
+
+Page: TypeAlias = PromptsPage | LabelPage | RewardPage | TrainPage | ComparePage | RunsPage
+PAGES: dict[str, tuple[str, type[Page]]] = {
+    "prompts": ("Prompts", PromptsPage),
+    "label": ("Label", LabelPage),
+    "reward": ("Reward model", RewardPage),
+    "train": ("Train", TrainPage),
+    "compare": ("Compare", ComparePage),
+    "runs": ("Runs", RunsPage),
+}
+TITLES = {name: title for name, (title, _) in PAGES.items()}
+
+
+class Workspace(QWidget):
+    """Places the pages of a project and hands each the engine's news.
+
+    Signals:
+        model_loaded: the engine's libraries and the base model are in memory.
+        help:         the note that fits the open page is wanted.
+    """
+
+    model_loaded = Signal()
+    help = Signal()
+
+    def __init__(self, project: Project, engine: EngineHandle, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.project = project
+        self.engine = engine
+        engine.setParent(self)
+        self._rail = Rail(TITLES)
+        self._rail.chosen.connect(self.show_page)
+        self._rail.help.connect(self.help)
+        self._banner = Banner("engine-banner", "Start the engine again")
+        self._banner.retry.connect(engine.start)
+        self._stack = QStackedWidget()
+        self._pages: dict[str, Page] = {name: page(project, engine) for name, (_, page) in PAGES.items()}
+        for page in self._pages.values():
+            self._stack.addWidget(page)
+            page.go_to.connect(self.show_page)
+            engine.news.connect(page.take_news)
+        self.strip = JobStrip()
+        self.strip.pause.connect(engine.pause)
+        self.strip.resume.connect(engine.resume)
+        self.strip.stop.connect(engine.stop)
+        engine.news.connect(self.strip.take_news)
+        engine.news.connect(self._take_news)
+
+        right = QVBoxLayout()
+        right.setSpacing(0)
+        right.addWidget(self._banner)
+        right.addWidget(self._stack, 1)
+        row = QHBoxLayout()
+        row.setSpacing(0)
+        row.addWidget(self._rail)
+        row.addLayout(right, 1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addLayout(row, 1)
+        column.addWidget(self.strip)
+        self.show_page("label" if project.prompts() else "prompts")
+
+    @property
+    def page_name(self) -> str:
+        """The page that is open."""
+        return next(name for name, page in self._pages.items() if page is self._stack.currentWidget())
+
+    def page(self, name: str) -> QWidget:
+        """The page of that name."""
+        return self._pages[name]
+
+    def show_page(self, name: str) -> None:
+        """Open a page and have it read the store."""
+        page = self._pages[name]
+        self._rail.mark(name)
+        self._stack.setCurrentWidget(page)
+        page.refresh()
+        page.setFocus()
+
+    def import_prompts(self) -> None:
+        """Open the Prompts page and ask for a file."""
+        self.show_page("prompts")
+        prompts = self._pages["prompts"]
+        assert isinstance(prompts, PromptsPage)
+        prompts.choose_file()
+
+    def export(self, what: str) -> None:
+        """Ask where to, and write the project's ``prompts`` or ``comparisons`` there."""
+        proposed = str(self.project.path.parent / f"{self.project.info.name} {what}.jsonl")
+        chosen, _ = QFileDialog.getSaveFileName(self, f"Export {what}", proposed, "JSON Lines (*.jsonl);;All files (*)")
+        if not chosen:
+            return
+        path = Path(chosen)
+        try:
+            written = self.project.export_prompts(path) if what == "prompts" else self.project.export_comparisons(path)
+        except WorldError as error:
+            self._banner.show_error(error)
+            return
+        self.strip.toast.say(f"Wrote {written:,} {what} to {path.name}.")
+
+    def show_error(self, error: WorldError) -> None:
+        """Show an error that no page showed."""
+        self._banner.show_error(error)
+
+    def _take_news(self, news: News) -> None:
+        match news:
+            case ModelLoading():
+                self._banner.hide()
+            case ModelLoaded():
+                self.model_loaded.emit()
+            case EngineFailed(reason=reason, next_step=next_step, traceback=report):
+                self._banner.say(reason, next_step, report)
+            case JobEnded():
+                self._pages[self.page_name].refresh()
+            case _:
+                pass

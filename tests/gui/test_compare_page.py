@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QPushButton
+
+from desktop_rlhf.gui.curves.win_rate import judgements_needed, verdict_on
+from desktop_rlhf.gui.pages.compare import REFUSAL_TAG, ComparePage
+from desktop_rlhf.records.adapters import Adapter, AdapterKind
+from desktop_rlhf.records.completions import Completion, Sampler
+from desktop_rlhf.records.prompts import Split
+from desktop_rlhf.records.runs import Run, RunStatus
+from desktop_rlhf.records.verdicts import Match, WinRate, wilson
+from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, JobProgressed, MatchReady
+from desktop_rlhf.workbench.project import STORE_FILE
+
+
+@pytest.fixture
+def candidate(project):
+    """A stored policy adapter's id."""
+    store = Store.open(project.path / STORE_FILE)
+    store.runs.add(Run("run", "dpo", {}, None, None, (), {}))
+    store.runs.end("run", RunStatus.COMPLETED)
+    store.adapters.add(Adapter("kind", "kind", AdapterKind.POLICY, None, "run", "adapters/kind", "0" * 64))
+    store.close()
+    return "kind"
+
+
+@pytest.fixture
+def add_matches(project):
+    """Stores matches as the engine would; the candidate says GOOD and stands left and right in turn."""
+
+    def add(side_by_side_id: str, count: int) -> None:
+        store = Store.open(project.path / STORE_FILE)
+        for i, prompt in enumerate(project.prompts(Split.HELD_OUT)[:count]):
+            pair = [
+                Completion(uuid4().hex, prompt.id, uuid4().hex, adapter, text, (1,), True, Sampler(), 0)
+                for adapter, text in (("kind", "GOOD"), (None, "PLAIN"))
+            ]
+            for completion in pair:
+                store.completions.add_group([completion], to_label=False)
+            store.side_by_sides.add_match(
+                Match(uuid4().hex, side_by_side_id, prompt.id, pair[0].id, pair[1].id, candidate_on_left=i % 2 == 0)
+            )
+        store.close()
+
+    return add
+
+
+@pytest.fixture
+def page(qtbot, project, engine, candidate):
+    made = ComparePage(project, engine)
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+@pytest.fixture
+def judging(page, project, engines, add_matches):
+    """The page with four matches to judge, sampling over."""
+    page.count.setValue(4)
+    page.start.click()
+    command = engines[-1].commands[-1]
+    add_matches(command.side_by_side_id, 4)
+    page.take_news(MatchReady(command.job_id, command.side_by_side_id, "first"))
+    page.take_news(JobEnded(command.job_id, RunStatus.COMPLETED))
+    return command
+
+
+def press(qtbot, page, key):
+    qtbot.keyClick(page._judging, key)
+
+
+def good_side(page):
+    return 0 if page.sides[0].text.toPlainText() == "GOOD" else 1
+
+
+def test_that_without_an_adapter_training_is_offered(qtbot, project, engine):
+    page = ComparePage(project, engine)
+    qtbot.addWidget(page)
+    assert not page.start.isEnabled()
+    with qtbot.waitSignal(page.go_to) as asked:
+        page.to_missing.click()
+    assert asked.args == ["train"]
+
+
+def test_that_an_adapter_is_not_compared_with_itself(page):
+    page.baseline.setCurrentText("kind")
+    assert not page.start.isEnabled()
+    page.baseline.setCurrentIndex(0)
+    assert page.start.isEnabled()
+
+
+def test_that_starting_samples_held_out_prompts_without_refusals(page, project, engines):
+    page.count.setValue(3)
+    page.start.click()
+    command = engines[-1].commands[-1]
+    held_out = {p.id: p for p in project.prompts(Split.HELD_OUT)}
+    assert len(command.prompt_ids) == 3
+    assert all(i in held_out and REFUSAL_TAG not in held_out[i].tags for i in command.prompt_ids)
+    stored = project.side_by_sides()[0]
+    assert stored.id == command.side_by_side_id
+    assert (stored.candidate_id, stored.baseline_id) == ("kind", None)
+    assert page.progress.isVisible()
+    page.take_news(JobProgressed(command.job_id, "writing", 0.5, 20.0))
+    assert "50 %" in page.detail.text()
+
+
+def test_that_no_more_prompts_can_be_asked_for_than_are_held_out(page, project):
+    page.count.setValue(10_000)
+    usable = [p for p in project.prompts(Split.HELD_OUT) if REFUSAL_TAG not in p.tags]
+    assert page.count.value() == len(usable)
+
+
+def test_that_the_first_match_is_shown_as_soon_as_it_is_written(page, judging):
+    assert page.sides[0].isVisible()
+    assert {side.text.toPlainText() for side in page.sides} == {"GOOD", "PLAIN"}
+    assert page.prompt.toPlainText()
+
+
+def test_that_nothing_on_the_page_tells_which_side_is_which(page, judging):
+    shown = " ".join(b.text() + b.toolTip() for side in page.sides for b in side.findChildren(QPushButton))
+    assert "kind" not in shown
+
+
+def test_that_keys_choose_a_side_whichever_side_the_candidate_is_on(qtbot, page, project, judging):
+    for _ in range(2):
+        press(qtbot, page, Qt.Key.Key_1 if good_side(page) == 0 else Qt.Key.Key_2)
+    press(qtbot, page, Qt.Key.Key_T)
+    press(qtbot, page, Qt.Key.Key_2 if good_side(page) == 0 else Qt.Key.Key_1)
+    assert project.win_rate(judging.side_by_side_id) == WinRate(wins=2, losses=1, ties=1)
+
+
+def test_that_the_keys_work_when_the_window_gives_the_page_focus(qtbot, page, project, judging):
+    page.setFocus()
+    qtbot.keyClick(page, Qt.Key.Key_1)
+    assert project.win_rate(judging.side_by_side_id).interval.n == 1
+
+
+def test_that_the_result_is_hidden_until_it_is_asked_for(qtbot, page, judging):
+    press(qtbot, page, Qt.Key.Key_1)
+    assert not page.result.isVisible()
+    page.show_result.click()
+    assert page.result.isVisible()
+    assert "n = 1 " in page.result.interval.text()
+
+
+def test_that_the_result_is_shown_when_every_match_is_judged(qtbot, page, judging):
+    for _ in range(4):
+        assert not page.result.isVisible()
+        press(qtbot, page, Qt.Key.Key_1 if good_side(page) == 0 else Qt.Key.Key_2)
+    assert page.result.isVisible()
+    assert page.result.number.text() == "100 %"
+    share = page.result.bars.shares[0]
+    assert (share.low, share.high) == (wilson(4, 4).low, wilson(4, 4).high)
+
+
+def test_that_undo_brings_the_match_and_the_blindness_back(qtbot, page, project, judging):
+    shown = page._showing.match.id
+    press(qtbot, page, Qt.Key.Key_1)
+    page.show_result.click()
+    press(qtbot, page, Qt.Key.Key_Z)
+    assert page._showing.match.id == shown
+    assert not page.result.isVisible()
+    assert project.win_rate(judging.side_by_side_id).interval.n == 0
+
+
+def test_that_an_unfinished_one_can_be_continued_and_a_finished_one_read(qtbot, page, project, judging):
+    press(qtbot, page, Qt.Key.Key_1)
+    page.findChild(QPushButton, "compare-back").click()
+    again = page.findChild(QPushButton, f"compare-open-{judging.side_by_side_id}")
+    assert again.text() == "Continue"
+    again.click()
+    assert page.counter.text() == "1 judged, 3 to go"
+    for _ in range(3):
+        press(qtbot, page, Qt.Key.Key_1)
+    page.findChild(QPushButton, "compare-back").click()
+    again = page.findChild(QPushButton, f"compare-open-{judging.side_by_side_id}")
+    assert again.text() == "Show"
+    again.click()
+    assert page.result.isVisible()
+
+
+def test_that_one_whose_sampling_never_began_is_sampled_again(page, project, engines):
+    made = project.side_by_side("kind", None)
+    page.refresh()
+    page.findChild(QPushButton, f"compare-open-{made.id}").click()
+    assert engines[-1].commands[-1].side_by_side_id == made.id
+
+
+def test_that_keys_do_nothing_where_there_is_nothing_to_judge(qtbot, page, project, judging):
+    page.findChild(QPushButton, "compare-back").click()
+    page.setFocus()
+    qtbot.keyClick(page, Qt.Key.Key_1)
+    assert project.win_rate(judging.side_by_side_id).interval.n == 0
+
+
+def test_that_failed_sampling_is_explained(page, engines):
+    page.start.click()
+    command = engines[-1].commands[-1]
+    page.take_news(JobEnded(command.job_id, RunStatus.FAILED, "Out of memory.", "Close something."))
+    assert page.banner.text == "Out of memory. Close something."
+    assert "No match" in page.waiting.text()
+
+
+def test_that_a_dead_engine_stops_the_waiting(page, engines):
+    page.start.click()
+    page.take_news(EngineFailed("It broke."))
+    assert not page.progress.isVisible()
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (WinRate(30, 10, 0), "clearly better"),
+        (WinRate(10, 30, 0), "clearly worse"),
+        (WinRate(6, 4, 0), "judge about"),
+        (WinRate(5, 5, 10), "about as much"),
+        (WinRate(0, 0, 0), "Nothing is judged"),
+    ],
+)
+def test_that_the_sentence_says_what_the_interval_allows(rate, said):
+    assert said in verdict_on(rate, "kind", "the base model")
+
+
+@pytest.mark.parametrize("share", [0.6, 0.75, 1.0, 0.3])
+def test_that_the_number_needed_is_the_first_that_is_enough(share):
+    def decided(n):
+        interval = wilson(share * n, n)
+        return interval.low > 0.5 or interval.high < 0.5
+
+    needed = judgements_needed(share)
+    assert decided(needed)
+    assert not decided(needed - 1)

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import csv
+import math
+
+import numpy as np
+import pytest
+from PySide6.QtWidgets import QApplication, QLabel
+
+from desktop_rlhf.gui import theme
+from desktop_rlhf.gui.curves.board import CurveBoard, grouped
+from desktop_rlhf.gui.curves.panel import curve_pen
+from desktop_rlhf.gui.curves.series import BUCKETS, DRAWN_IN_FULL, Series, thinned
+from desktop_rlhf.runs.spec import Metric
+from desktop_rlhf.workbench.algorithms import TRAINABLE
+
+METRICS = (
+    Metric("loss", "loss", "nats", "Falls.", "a paper", "loss"),
+    Metric("kl_k1", "KL (k1)", "nats", "Small is near.", "another", "kl"),
+    Metric("score", "score", "reward", "Rises.", "a third", "reward"),
+    Metric("score/best", "best score", "reward", "Rises too.", "a third", "reward"),
+)
+
+
+@pytest.fixture
+def board(qtbot):
+    made = CurveBoard(METRICS)
+    qtbot.addWidget(made)
+    made.resize(1200, 700)
+    made.show()
+    qtbot.waitExposed(made)
+    return made
+
+
+def wait_drawn(qtbot, board):
+    qtbot.waitUntil(lambda: not board._dirty)
+
+
+def panel_of(board, name):
+    return next(panel for panel in board.panels if name in panel.series)
+
+
+def test_that_reward_and_kl_come_first():
+    assert [title for title, _ in grouped(METRICS)] == ["Reward", "KL divergence", "Loss"]
+
+
+def test_that_curves_of_different_units_do_not_share_axes():
+    mixed = (Metric("a", "length", "tokens", "", "", "length"), Metric("b", "ended", "share", "", "", "length"))
+    assert [(title, [m.name for m in members]) for title, members in grouped(mixed)] == [
+        ("Length", ["a"]),
+        ("Ended", ["b"]),
+    ]
+
+
+@pytest.mark.parametrize("spec", TRAINABLE)
+def test_that_every_declared_curve_of_every_algorithm_is_drawn(qtbot, spec):
+    board = CurveBoard(spec.metrics)
+    qtbot.addWidget(board)
+    drawn = [name for panel in board.panels for name in panel.series]
+    assert sorted(drawn) == sorted(m.name for m in spec.metrics)
+
+
+def test_that_added_points_stand_on_the_curve_and_in_the_legend(qtbot, board):
+    board.add(1, {"loss": 0.75, "score": -1.5})
+    board.add(2, {"loss": 0.5, "undeclared": 3.0})
+    wait_drawn(qtbot, board)
+    x, y = panel_of(board, "loss")._lines["loss"].getData()
+    assert x.tolist() == [1, 2]
+    assert y.tolist() == [0.75, 0.5]
+    assert board.findChild(QLabel, "value-loss").text() == "0.5 nats"
+    assert board.findChild(QLabel, "value-score").text() == "−1.5 reward"
+
+
+def test_that_a_burst_of_points_is_painted_at_once(qtbot, board):
+    wait_drawn(qtbot, board)
+    before = board.redraws
+    for step in range(500):
+        board.add(step, {"loss": 1.0})
+    wait_drawn(qtbot, board)
+    assert board.redraws - before == 1
+    assert len(board.series("loss")) == 500
+
+
+def test_that_a_hidden_board_keeps_points_and_paints_when_shown(qtbot):
+    board = CurveBoard(METRICS)
+    qtbot.addWidget(board)
+    board.add(1, {"loss": 1.0})
+    assert board.redraws == 0
+    board.show()
+    assert board.redraws == 1
+
+
+def test_that_load_replaces_and_clear_empties(qtbot, board):
+    board.add(9, {"loss": 9.0})
+    board.load({"loss": [(1, 2.0), (2, 1.0)]})
+    assert board.series("loss").values.tolist() == [2.0, 1.0]
+    board.clear()
+    assert len(board.series("loss")) == 0
+
+
+def test_that_a_value_that_is_not_finite_is_a_gap_with_a_mark_and_a_sentence(qtbot, board):
+    for step, value in enumerate((1.0, math.nan, 2.0, math.inf, 3.0)):
+        board.add(step, {"kl_k1": value})
+    wait_drawn(qtbot, board)
+    panel = panel_of(board, "kl_k1")
+    _, drawn = panel._lines["kl_k1"].getOriginalDataset()
+    assert np.isnan(drawn).tolist() == [False, True, False, True, False]
+    assert [mark.value() for mark in panel._marks] == [1, 3]
+    assert not panel.warning.isHidden()
+    assert "step 1 and 1 more" in panel.warning.text()
+    assert panel_of(board, "loss").warning.isHidden()
+
+
+def test_that_columns_follow_the_width(qtbot, board):
+    def columns():
+        return len({board._grid.getItemPosition(board._grid.indexOf(p))[1] for p in board.panels})
+
+    seen = []
+    for width in (500, 900, 1400):
+        board.resize(width, 700)
+        seen.append(columns())
+    assert seen == [1, 2, 3]
+
+
+def test_that_smoothing_draws_an_average_over_the_faint_raw_curve(qtbot, board):
+    for step in range(10):
+        board.add(step, {"loss": float(step % 2)})
+    board.smoothing.setValue(50)
+    wait_drawn(qtbot, board)
+    panel = panel_of(board, "loss")
+    _, faint = panel._faint["loss"].getData()
+    _, smooth = panel._lines["loss"].getData()
+    assert faint.tolist() == [float(step % 2) for step in range(10)]
+    assert np.ptp(smooth[5:]) < np.ptp(faint)
+
+
+def test_that_the_cursor_reads_every_panel_out_at_the_same_step(qtbot, board):
+    for step in range(1, 6):
+        board.add(step, {"loss": step / 10, "score": float(step)})
+    wait_drawn(qtbot, board)
+    panel_of(board, "loss").hovered.emit(2.2)
+    assert board.findChild(QLabel, "value-loss").text() == "0.2 nats"
+    assert board.findChild(QLabel, "value-score").text() == "2 reward"
+    panel_of(board, "loss").hovered.emit(None)
+    assert board.findChild(QLabel, "value-loss").text() == "0.5 nats"
+
+
+def test_that_the_question_mark_unfolds_sentence_and_source(board):
+    panel = panel_of(board, "kl_k1")
+    assert panel.explanation.isHidden()
+    panel.why.click()
+    assert not panel.explanation.isHidden()
+    assert "Small is near. (another)" in panel.explanation.text()
+
+
+def test_that_curves_of_a_panel_differ_by_colour_and_by_dash():
+    pens = [curve_pen(i) for i in range(4)]
+    assert len({pen.color().name() for pen in pens}) == 4
+    assert len({pen.style() for pen in pens}) == 4
+
+
+def test_that_curves_take_the_colours_of_a_new_theme(qtbot, board):
+    app = QApplication.instance()
+    try:
+        theme.apply(app, theme.DARK)
+        panel = panel_of(board, "loss")
+        qtbot.waitUntil(lambda: panel._lines["loss"].opts["pen"].color().name() == theme.DARK.curves[0])
+    finally:
+        theme.apply(app, theme.LIGHT)
+
+
+def test_that_the_csv_has_a_row_per_step_and_a_column_per_curve(board, tmp_path):
+    board.add(1, {"loss": 0.1, "score": 2.0})
+    board.add(2, {"loss": math.nan})
+    path = tmp_path / "curves.csv"
+    assert board.write_csv(path) == 2
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    assert [row["step"] for row in rows] == ["1", "2"]
+    assert rows[0]["loss"] == "0.1"
+    assert rows[1]["loss"] == "nan"
+    assert rows[1]["score"] == ""
+
+
+def test_that_a_series_grows_past_its_first_room():
+    series = Series()
+    for step in range(1000):
+        series.append(step, step * 2)
+    assert series.steps.tolist() == list(range(1000))
+    assert series.values[-1] == 1998
+
+
+def test_that_a_step_said_again_replaces_what_followed_it():
+    series = Series()
+    series.replace([(1, 1.0), (2, 2.0), (3, 3.0)])
+    series.append(2, 9.0)
+    assert series.steps.tolist() == [1, 2]
+    assert series.values.tolist() == [1.0, 9.0]
+
+
+def test_that_the_average_starts_at_the_first_value_and_survives_a_gap():
+    series = Series(smoothing=0.9)
+    series.replace([(1, 5.0), (2, math.nan), (3, 5.0)])
+    assert series.smoothed[0] == pytest.approx(5.0)
+    assert math.isnan(series.smoothed[1])
+    assert series.smoothed[2] == pytest.approx(5.0)
+
+
+def test_that_thinning_keeps_peaks_gaps_and_both_ends():
+    count = 20 * DRAWN_IN_FULL
+    steps, values = np.arange(count, dtype=float), np.zeros(count)
+    values[41_234], values[50_001], values[70_000] = 7.0, -7.0, math.inf
+    x, y = thinned(steps, values)
+    assert len(x) <= 3 * BUCKETS + 2
+    assert np.nanmax(y) == 7.0
+    assert np.nanmin(y) == -7.0
+    assert 70_000 in x[np.isnan(y)]
+    assert (x[0], x[-1]) == (0, count - 1)
+    assert (np.diff(x) > 0).all()
+
+
+def test_that_few_points_are_drawn_in_full():
+    steps = np.arange(DRAWN_IN_FULL, dtype=float)
+    assert len(thinned(steps, steps)[0]) == DRAWN_IN_FULL

@@ -1,0 +1,100 @@
+"""The Prompts page: the list, its filters, and what an import says."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtWidgets import QComboBox, QFileDialog, QLabel, QLineEdit, QPlainTextEdit, QPushButton, QTableView
+
+from desktop_rlhf.gui.pages.prompts import PromptsPage
+from desktop_rlhf.records.prompts import Split
+
+
+@pytest.fixture
+def open_page(engine, qtbot):
+    def show(project) -> PromptsPage:
+        page = PromptsPage(project, engine)
+        qtbot.addWidget(page)
+        page.show()
+        page.refresh()
+        return page
+
+    return show
+
+
+def rows(page) -> list[str]:
+    model = page.findChild(QTableView, "prompts-table").model()
+    return [model.index(row, 0).data() for row in range(model.rowCount())]
+
+
+def text_of(page, name) -> str:
+    return page.findChild(QLabel, name).text()
+
+
+def write(tmp_path, text):
+    path = tmp_path / "asked.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_that_every_prompt_is_listed(open_page, project):
+    page = open_page(project)
+    assert rows(page) == [" ".join(prompt.text.split()) for prompt in project.prompts()]
+
+
+def test_that_search_needs_every_word_in_any_case(open_page, empty_project, tmp_path):
+    empty_project.import_file(write(tmp_path, "Name a red fruit\nName a blue bird\nCount to ten\n"))
+    page = open_page(empty_project)
+    page.findChild(QLineEdit, "prompts-search").setText("NAME bird")
+    assert rows(page) == ["Name a blue bird"]
+    assert text_of(page, "prompts-count").startswith("1 shown of 3 prompts")
+
+
+def test_that_the_split_filter_shows_its_prompts(open_page, empty_project, tmp_path):
+    empty_project.import_file(write(tmp_path, "Train on me\n"))
+    empty_project.import_file(write(tmp_path, "Compare on me\n"), Split.HELD_OUT)
+    page = open_page(empty_project)
+    page.findChild(QComboBox, "prompts-split").setCurrentIndex(2)
+    assert rows(page) == ["Compare on me"]
+
+
+def test_that_the_tag_filter_shows_its_prompts(open_page, project):
+    page = open_page(project)
+    tags = page.findChild(QComboBox, "prompts-tag")
+    tag = sorted({tag for prompt in project.prompts() for tag in prompt.tags})[0]
+    tags.setCurrentIndex(tags.findData(tag))
+    assert len(rows(page)) == sum(tag in prompt.tags for prompt in project.prompts())
+
+
+def test_that_a_row_shows_its_whole_prompt(open_page, project):
+    page = open_page(project)
+    page.findChild(QTableView, "prompts-table").selectRow(1)
+    whole = page.findChild(QPlainTextEdit, "prompts-whole")
+    assert not whole.isHidden()
+    assert project.prompts()[1].text in whole.toPlainText()
+
+
+@pytest.mark.parametrize(("name", "split"), [("import-train", Split.TRAIN), ("import-held-out", Split.HELD_OUT)])
+def test_that_an_import_says_what_it_brought(open_page, empty_project, tmp_path, monkeypatch, name, split):
+    path = write(tmp_path, "One\nTwo\nOne\n")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(path), ""))
+    page = open_page(empty_project)
+    page.findChild(QPushButton, name).click()
+    assert [prompt.split for prompt in empty_project.prompts()] == [split, split]
+    assert text_of(page, "prompts-toast") == "Imported: 2 new prompts, 1 that stood here already."
+
+
+def test_that_a_file_that_cannot_be_read_is_named_and_changes_nothing(open_page, empty_project, tmp_path):
+    path = tmp_path / "asked.jsonl"
+    path.write_text("{not json\n", encoding="utf-8")
+    page = open_page(empty_project)
+    page.import_file(path)
+    assert text_of(page, "prompts-banner-sentence")
+    assert empty_project.prompts() == []
+
+
+def test_that_an_empty_project_offers_the_import(open_page, empty_project, monkeypatch):
+    asked = []
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: asked.append(args) or ("", ""))
+    page = open_page(empty_project)
+    page.findChild(QPushButton, "prompts-empty-import").click()
+    assert len(asked) == 1

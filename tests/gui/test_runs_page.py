@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import pytest
+from PySide6.QtWidgets import QLabel
+
+from desktop_rlhf.gui.pages.runs import RunsPage
+from desktop_rlhf.records.adapters import Adapter, AdapterKind
+from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
+from desktop_rlhf.records.verdicts import wilson
+from desktop_rlhf.runs.events import SampleShown
+from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.project import STORE_FILE
+
+
+@pytest.fixture
+def history(project):
+    """A reward model, a DPO adapter, a PPO adapter on top of it, and a run that failed."""
+    store = Store.open(project.path / STORE_FILE)
+
+    def add(run_id, algorithm, parent=None, reward=None, report=None, status=RunStatus.COMPLETED, made=""):
+        provenance = {"torch": "2.13.0"}
+        store.runs.add(Run(run_id, algorithm, {"seed": 7}, parent, reward, ("one", "two"), provenance))
+        points = [MetricPoint(1, "loss", 0.69), MetricPoint(1, "objective/kl", 0.1)]
+        store.runs.record(run_id, points, [SampleShown(1, "Hello?", f"said by {run_id}")], [])
+        store.runs.end(run_id, status, "The disk is full." if status is RunStatus.FAILED else "", report or {})
+        if made:
+            kind = AdapterKind.REWARD if algorithm == "reward" else AdapterKind.POLICY
+            store.adapters.add(Adapter(f"id-{made}", made, kind, parent, run_id, f"adapters/{made}", "0" * 64))
+
+    held_out = wilson(30, 40)
+    report = {"held_out_accuracy": held_out.value, "low": held_out.low, "high": held_out.high, "n": 40}
+    add("r-reward", "reward", report=report | {"scores_chosen": [1.0] * 40}, made="judge")
+    add("r-dpo", "dpo", made="kind")
+    add("r-ppo", "ppo", parent="id-kind", reward="id-judge", report={"updates": 24}, made="kinder")
+    add("r-bad", "dpo", status=RunStatus.FAILED)
+    store.close()
+
+
+@pytest.fixture
+def page(qtbot, project, engine, history):
+    made = RunsPage(project, engine)
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+def cells(table, row):
+    return [table.item(row, column).text() for column in range(table.columnCount())]
+
+
+def row_of(table, text):
+    return next(row for row in range(table.rowCount()) if table.item(row, 0).text() == text)
+
+
+def test_that_an_empty_project_is_told_where_runs_come_from(qtbot, project, engine):
+    page = RunsPage(project, engine)
+    qtbot.addWidget(page)
+    page.show()
+    assert page.empty.isVisible()
+    assert not page.tables.isVisible()
+    with qtbot.waitSignal(page.go_to) as asked:
+        page.to_train.click()
+    assert asked.args == ["reward"]
+
+
+def test_that_every_run_has_a_row_newest_first(page):
+    assert page.runs.rowCount() == 4
+    row = cells(page.runs, 1)
+    assert row[0] == "PPO"
+    assert row[2:] == ["completed", "2", "kinder", "kind"]
+    assert cells(page.runs, 0)[2:] == ["failed", "2", "–", "the base"]
+
+
+def test_that_every_adapter_has_a_row(page):
+    row = cells(page.adapters, row_of(page.adapters, "kinder"))
+    assert row[:5] == ["kinder", "policy", "kind", "PPO", "2"]
+
+
+def test_that_the_newest_run_is_shown_and_why_it_failed(page):
+    assert "failed" in page.heading.text()
+    assert page.curves.banner.text == "The disk is full."
+    assert not page.sample.isVisible()
+
+
+def test_that_a_run_shows_its_chain_curves_samples_settings_and_provenance(page):
+    page.runs.selectRow(1)
+    assert page.chain.text().startswith("the base → kind → kinder")
+    assert "2 comparisons" in page.chain.text()
+    assert "“judge”" in page.chain.text()
+    assert page.curves.board.series("objective/kl").values.tolist() == [0.1]
+    assert page.curves.samples.findChild(QLabel, "sample-text").text() == "said by r-ppo"
+    facts = {shown.text() for shown in page.findChildren(QLabel)}
+    assert {"seed", "7", "torch", "2.13.0", "updates", "24"} <= facts
+
+
+def test_that_a_reward_run_shows_its_accuracy_with_n(page):
+    page.runs.selectRow(3)
+    assert page.held_out.isVisible()
+    assert "n = 40" in page.held_out.interval.text()
+    page.runs.selectRow(1)
+    assert not page.held_out.isVisible()
+
+
+def test_that_an_adapter_leads_to_the_run_that_made_it(page):
+    page.tables.setCurrentIndex(1)
+    page.adapters.selectRow(row_of(page.adapters, "kind"))
+    assert page.curves.run_id == "r-dpo"
+    assert not page.runs.selectedItems()
+
+
+def test_that_a_policy_adapter_can_be_sampled_from(qtbot, page):
+    page.tables.setCurrentIndex(1)
+    page.adapters.selectRow(row_of(page.adapters, "kinder"))
+    with qtbot.waitSignals([page.sample_from, page.go_to]):
+        page.sample.click()
+
+
+def test_that_the_adapter_that_was_selected_is_the_one_named(qtbot, page):
+    page.tables.setCurrentIndex(1)
+    page.adapters.selectRow(row_of(page.adapters, "kind"))
+    with qtbot.waitSignal(page.sample_from) as asked:
+        page.sample.click()
+    assert asked.args == ["id-kind"]
+
+
+def test_that_a_reward_model_is_not_offered_to_speak(page):
+    page.tables.setCurrentIndex(1)
+    page.adapters.selectRow(row_of(page.adapters, "judge"))
+    assert not page.sample.isVisible()
+
+
+def test_that_a_refresh_keeps_the_selection(page):
+    page.runs.selectRow(2)
+    page.refresh()
+    assert page.runs.selectedItems()[0].row() == 2
+    assert page.curves.run_id == "r-dpo"

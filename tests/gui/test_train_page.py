@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel, QPushButton
+
+from desktop_rlhf.gui.pages.train import POLICY_SPECS, TrainPage
+from desktop_rlhf.policy.dpo.spec import DpoSpec
+from desktop_rlhf.policy.ppo.spec import PpoSpec
+from desktop_rlhf.records.adapters import Adapter, AdapterKind
+from desktop_rlhf.records.comparisons import Outcome
+from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
+from desktop_rlhf.runs.events import Noted, SampleShown, StepTaken
+from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.algorithms import TRAINABLE
+from desktop_rlhf.workbench.messages import (
+    EngineFailed,
+    JobEnded,
+    JobPaused,
+    JobProgressed,
+    JobResumed,
+    JobStarted,
+    RunSaid,
+)
+from desktop_rlhf.workbench.project import STORE_FILE
+
+
+@pytest.fixture
+def judged(project, add_group):
+    add_group("a good one", "a bad one")
+    project.save_comparison(project.next_showing(), Outcome.RANKED, (1, 2))
+
+
+@pytest.fixture
+def add_adapter(project):
+    """Stores an adapter with the ended run that made it; gives the adapter's id."""
+
+    def add(name: str, kind: AdapterKind, algorithm: str = "dpo", status: RunStatus = RunStatus.COMPLETED) -> str:
+        store = Store.open(project.path / STORE_FILE)
+        run_id, adapter_id = uuid4().hex, uuid4().hex
+        store.runs.add(Run(run_id, algorithm, {}, None, None, (), {}))
+        store.runs.record(run_id, [MetricPoint(1, "loss", 0.69)], [SampleShown(1, "Hello?", "Stored words.", 0.5)])
+        store.runs.end(run_id, status)
+        store.adapters.add(Adapter(adapter_id, name, kind, None, run_id, f"adapters/{adapter_id}", "0" * 64))
+        store.close()
+        return adapter_id
+
+    return add
+
+
+@pytest.fixture
+def page(qtbot, project, engine, judged):
+    made = TrainPage(project, engine)
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+def choose(page, spec):
+    page.findChild(QPushButton, f"algorithm-{spec.name}").click()
+
+
+def begin(page, engines):
+    page.start.click()
+    command = engines[-1].commands[-1]
+    page.take_news(JobStarted(command.job_id, "Training", "run"))
+    return command
+
+
+def test_that_every_algorithm_that_makes_a_policy_is_offered():
+    assert [s for s in TRAINABLE if s.makes == "policy"] == list(POLICY_SPECS)
+    assert len(POLICY_SPECS) >= 2
+
+
+def test_that_without_comparisons_the_page_offers_to_label(qtbot, project, engine):
+    page = TrainPage(project, engine)
+    qtbot.addWidget(page)
+    choose(page, DpoSpec)
+    assert not page.start.isEnabled()
+    assert "comparisons" in page.why_not.text()
+    with qtbot.waitSignal(page.go_to) as asked:
+        page.to_missing.click()
+    assert asked.args == ["label"]
+
+
+def test_that_without_a_reward_model_the_page_offers_to_train_one(qtbot, page):
+    choose(page, PpoSpec)
+    assert not page.start.isEnabled()
+    assert "reward model" in page.why_not.text()
+    with qtbot.waitSignal(page.go_to) as asked:
+        page.to_missing.click()
+    assert asked.args == ["reward"]
+
+
+def test_that_a_run_starts_from_what_was_chosen(page, add_adapter, engines):
+    parent = add_adapter("kind", AdapterKind.POLICY)
+    judge = add_adapter("judge", AdapterKind.REWARD, "reward")
+    page.refresh()
+    choose(page, PpoSpec)
+    page.parent_box.setCurrentText("kind")
+    page.name.setText("kinder")
+    page.form.set_values({"updates": 3, "kl_coef": 0.2})
+    command = begin(page, engines)
+    assert command.algorithm == "ppo"
+    assert dict(command.settings) == {"updates": 3, "kl_coef": 0.2}
+    assert (command.parent_adapter_id, command.reward_adapter_id) == (parent, judge)
+    assert command.name == "kinder"
+
+
+def test_that_an_algorithm_without_a_reward_model_is_not_given_one(page, add_adapter, engines):
+    add_adapter("judge", AdapterKind.REWARD, "reward")
+    page.refresh()
+    choose(page, DpoSpec)
+    command = begin(page, engines)
+    assert command.reward_adapter_id is None
+    assert command.parent_adapter_id is None
+    assert command.name == "dpo 1"
+
+
+def test_that_each_algorithm_keeps_its_own_settings(page):
+    choose(page, DpoSpec)
+    page.form.set_values({"beta": 0.3})
+    choose(page, PpoSpec)
+    assert page.form.values() == {}
+    assert page.form.isHidden() is False
+    choose(page, DpoSpec)
+    assert page.form.values() == {"beta": 0.3}
+
+
+def test_that_curves_samples_notes_and_progress_are_shown_as_they_come(page, engines):
+    command = begin(page, engines)
+    page.take_news(JobProgressed(command.job_id, "training", 0.5, 30.0))
+    page.take_news(RunSaid("run", StepTaken(1, 2, {"loss": 0.69, "kl_k3": 0.0})))
+    page.take_news(RunSaid("run", SampleShown(1, "Hello?", "<b>Good day</b>", 1.25)))
+    page.take_news(RunSaid("run", Noted("Two pairs were dropped.")))
+    assert page.run.board.series("kl_k3").values.tolist() == [0.0]
+    assert "less than a minute left" in page.run.detail.text()
+    assert page.run.notes.text() == "Two pairs were dropped."
+    said = page.run.samples.findChild(QLabel, "sample-text")
+    assert said.text() == "<b>Good day</b>"
+    assert said.textFormat() is Qt.TextFormat.PlainText
+    assert any("reward 1.25" in shown.text() for shown in page.run.samples.findChildren(QLabel))
+
+
+def test_that_the_newest_samples_are_kept_and_stand_on_top(page, engines):
+    begin(page, engines)
+    for step in range(50):
+        page.take_news(RunSaid("run", SampleShown(step, "Hello?", f"words {step}")))
+    assert len(page.run.samples) < 50
+    assert page.run.samples._cards[0].findChild(QLabel, "sample-text").text() == "words 49"
+
+
+def test_that_pause_becomes_resume_when_the_engine_says_so(page, engines):
+    command = begin(page, engines)
+    page.run.pause.click()
+    assert page.run.pause.text() == "Pause"
+    page.take_news(JobPaused(command.job_id))
+    assert page.run.pause.text() == "Resume"
+    page.run.pause.click()
+    page.take_news(JobResumed(command.job_id))
+    assert page.run.pause.text() == "Pause"
+    asked = [(verb, what) for verb, what in engines[-1].asked if verb != "submit"]
+    assert asked == [("pause", command.job_id), ("resume", command.job_id)]
+
+
+def test_that_only_one_run_is_started_at_a_time(page, engines):
+    begin(page, engines)
+    page.start.click()
+    assert not page.start.isEnabled()
+    assert len(engines[-1].commands) == 1
+
+
+def test_that_after_the_end_a_blind_comparison_is_offered(qtbot, page, engines, add_adapter):
+    command = begin(page, engines)
+    assert not page.compare.isVisible()
+    page.take_news(JobEnded(command.job_id, RunStatus.COMPLETED, run_id="run", adapter_id="made"))
+    assert "done" in page.run.sentence.text()
+    assert page.compare.isVisible()
+    with qtbot.waitSignal(page.go_to) as asked:
+        page.compare.click()
+    assert asked.args == ["compare"]
+
+
+def test_that_a_run_stopped_before_it_began_promises_no_adapter(page, engines):
+    command = begin(page, engines)
+    page.take_news(JobEnded(command.job_id, RunStatus.STOPPED))
+    assert "before it began" in page.run.sentence.text()
+    assert not page.compare.isVisible()
+
+
+def test_that_a_dead_engine_ends_the_run_on_the_page(page, engines):
+    begin(page, engines)
+    page.take_news(EngineFailed("It broke."))
+    assert not page.run.busy
+    assert page.start.isEnabled()
+
+
+def test_that_a_stored_run_is_loaded_with_curves_and_samples(page, add_adapter):
+    add_adapter("kind", AdapterKind.POLICY)
+    page.refresh()
+    assert page.run.board.series("loss").values.tolist() == [0.69]
+    assert page.run.samples.findChild(QLabel, "sample-text").text() == "Stored words."
+    assert page.compare.isVisible()
+
+
+def test_that_a_refresh_leaves_a_live_run_alone(page, engines, add_adapter):
+    begin(page, engines)
+    page.take_news(RunSaid("run", StepTaken(1, 2, {"loss": 0.5})))
+    add_adapter("kind", AdapterKind.POLICY)
+    page.refresh()
+    assert page.run.board.series("loss").values.tolist() == [0.5]
+    assert page.run.run_id == "run"

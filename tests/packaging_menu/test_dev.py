@@ -1,0 +1,141 @@
+"""The menu that sets everything up: what it takes, what it skips and what it says when something is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MENU = Path(__file__).parents[2] / "packaging" / "dev.py"
+
+
+@pytest.fixture
+def dev(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The menu, looking at a checkout of its own whose environment is empty; commands are noted, not run."""
+    spec = importlib.util.spec_from_file_location("dev", MENU)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    environment = tmp_path / ".venv"
+    environment.mkdir()
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "VENV", environment)
+    monkeypatch.setattr(module, "PYTHON", environment / "python")
+    monkeypatch.setattr(module, "STAMP", environment / "stamp")
+    monkeypatch.setattr(module, "CONSTRAINTS", tmp_path / "constraints.txt")
+    for file in (module.PYTHON, module.CONSTRAINTS, tmp_path / "pyproject.toml", environment / "pyvenv.cfg"):
+        file.write_text("first")
+    module.ran = []
+    module.codes = {}
+
+    def run(command, **environ):
+        module.ran.append(command)
+        return next((code for word, code in module.codes.items() if word in " ".join(command)), 0)
+
+    monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr(module, "loads", lambda library: True)
+    return module
+
+
+def test_that_a_second_call_installs_nothing(dev):
+    assert dev.prepare_environment()
+    assert [c[1:4] for c in dev.ran] == [["-m", "pip", "install"]]
+    assert dev.prepare_environment()
+    assert len(dev.ran) == 1
+
+
+@pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt", ".venv/pyvenv.cfg"])
+def test_that_a_change_of_what_is_wanted_installs_again(dev, changed: str):
+    dev.prepare_environment()
+    (dev.ROOT / changed).write_text("second")
+    dev.prepare_environment()
+    assert len(dev.ran) == 2
+
+
+def test_that_a_moved_checkout_installs_again(dev, tmp_path: Path):
+    before = dev.stamp()
+    dev.ROOT = tmp_path.rename(tmp_path.with_name(tmp_path.name + "-moved"))
+    assert dev.stamp() != before
+
+
+def test_that_a_failed_installation_leaves_no_stamp_and_says_so_in_one_line(dev, capsys: pytest.CaptureFixture[str]):
+    dev.prepare_environment()
+    (dev.ROOT / "pyproject.toml").write_text("second")
+    dev.codes = {"pip": 1}
+    assert not dev.prepare_environment()
+    assert not dev.STAMP.exists()
+    assert capsys.readouterr().err.count("\n") == 1
+    assert dev.main(["check"]) == 1
+    assert all("pip" in command for command in dev.ran), "nothing is checked in a half-made environment"
+
+
+def test_that_a_missing_library_gives_one_apt_line_and_stops(dev, monkeypatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(dev, "loads", lambda library: library not in ("libEGL.so.1", "libdbus-1.so.3"))
+    for verb in ("app", "check", "test"):
+        assert dev.main([verb]) == 1
+        said = capsys.readouterr().err
+        assert "sudo apt-get install libegl1 libdbus-1-3\n" in said
+        assert said.count("\n") == 1
+    assert dev.ran == []
+    assert dev.main(["demo"]) == 0, "the demo opens no window"
+
+
+def test_that_x11_libraries_count_only_for_a_window_on_x11(dev, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(dev, "loads", lambda library: library != "libxcb-cursor.so.0")
+    assert dev.missing_packages("app", {"DISPLAY": ":0"}) == ["libxcb-cursor0"]
+    assert dev.missing_packages("app", {"DISPLAY": ":0", "QT_QPA_PLATFORM": "offscreen"}) == []
+    assert dev.missing_packages("app", {}) == []
+    assert dev.missing_packages("test", {"DISPLAY": ":0"}) == []
+
+
+def test_that_no_library_is_looked_for_outside_linux(dev, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dev, "loads", lambda library: False)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert dev.missing_packages("app", {"DISPLAY": ":0"}) == []
+
+
+def test_that_a_library_that_is_not_there_is_noticed():
+    spec = importlib.util.spec_from_file_location("dev", MENU)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert not module.loads("libthereisnosuchlibrary.so.1")
+
+
+def test_that_app_and_demo_hand_the_rest_to_the_program(dev):
+    assert dev.main(["demo", "--json", "out.json"]) == 0
+    assert dev.ran[-1][1:] == ["-m", "desktop_rlhf", "demo", "--json", "out.json"]
+    assert dev.main(["app", "--project", "here"]) == 0
+    assert dev.ran[-1][1:] == ["-m", "desktop_rlhf", "--new-starter", "--project", "here"]
+
+
+def test_that_every_check_runs_and_the_first_failure_is_the_exit_code(dev):
+    dev.codes = {"ruff check": 3, "mypy": 4}
+    assert dev.run_all(dev.CHECKS) == 3
+    assert dev.ran == dev.CHECKS
+    dev.codes = {}
+    assert dev.run_all(dev.CHECKS) == 0
+
+
+def test_that_test_is_check_and_the_slow_tests(dev):
+    dev.main(["test"])
+    assert dev.ran[-len(dev.CHECKS) - 1 :] == [*dev.CHECKS, dev.SLOW_TESTS]
+    dev.main(["check"])
+    assert dev.ran[-len(dev.CHECKS) :] == dev.CHECKS
+
+
+def test_that_a_starter_model_that_did_not_come_stops_everything(dev):
+    dev.codes = {"starter_model.py": 1}
+    assert dev.main(["demo"]) == 1
+    assert not any("desktop_rlhf" in command for command in dev.ran)
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["check", "more"]])
+def test_that_a_wrong_call_is_told_the_verbs(arguments: list[str]):
+    told = subprocess.run([sys.executable, MENU, *arguments], capture_output=True, text=True, env=dict(os.environ))
+    assert told.returncode == 2
+    assert all(verb in told.stderr for verb in ("app", "test", "check", "demo"))
