@@ -82,7 +82,9 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Pac
             before[n, :length] = torch.tensor([size - 1, *range(start, end - 1)])
             targets[n, :length], mask[n, :length] = ids, True
             start, n = end, n + 1
-    attention = torch.zeros(len(groups), 1, width, width).masked_fill(~sees.unsqueeze(1), torch.finfo(torch.float32).min)
+    attention = torch.zeros(len(groups), 1, width, width).masked_fill(
+        ~sees.unsqueeze(1), torch.finfo(torch.float32).min
+    )
     return Packed(input_ids, position_ids, attention, rows, before, targets, mask, last)
 
 

@@ -43,8 +43,8 @@ class Role:
 class ResidentModel:
     """The base and the adapters attached to it. Touched by one thread only."""
 
-    def __init__(self, base: nn.Module, tokenizer: Any) -> None:
-        self.base: Any = base.eval().requires_grad_(False)
+    def __init__(self, base: Any, tokenizer: Any) -> None:
+        self.base = base.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         head = self.base.get_output_embeddings()
         linear = [(n, m) for n, m in self.base.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import subprocess
@@ -47,10 +48,8 @@ class Judge:
         """Let the judge end; when nothing went wrong so far, an ending with an error is one."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
         if error is not None:
             self._process.kill()
         self._process.stdout.read()

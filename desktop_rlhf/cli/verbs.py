@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class Result:
     """What a verb says: to a person, and as JSON."""
 
     text: str
-    data: dict[str, object]
+    data: Mapping[str, object]
 
 
 @contextmanager

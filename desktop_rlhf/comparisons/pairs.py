@@ -42,7 +42,9 @@ def preference_groups(
     groups = []
     for comparison in comparisons:
         shown = [completions[id] for id in comparison.completion_ids]
-        pairs = [(a, b) for a, b in ordered(comparison) if shown[a].text != shown[b].text and _usable(shown[a], shown[b])]
+        pairs = [
+            (a, b) for a, b in ordered(comparison) if shown[a].text != shown[b].text and _usable(shown[a], shown[b])
+        ]
         kept = sorted({place for pair in pairs for place in pair})
         if pairs:
             index = {place: i for i, place in enumerate(kept)}
@@ -65,7 +67,7 @@ def _usable(*completions: Completion) -> bool:
 def split_by_prompt(
     groups: Sequence[PreferenceGroup], share: float, seed: int
 ) -> tuple[tuple[PreferenceGroup, ...], tuple[PreferenceGroup, ...]]:
-    """(to learn from, held out): all comparisons of a prompt fall on one side, and about ``share`` of the prompts is held out.
+    """(to learn from, held out): all comparisons of a prompt fall on one side; about ``share`` of the prompts is held out.
 
     The side hangs on the prompt's words and the seed alone, so that more labels never move a prompt across.
     """

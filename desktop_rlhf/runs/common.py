@@ -15,7 +15,9 @@ class LoraSpec(AlgorithmSpec):
         1e-4, "Step size of Adam; LoRA takes 10 to 100 times what full training takes.", minimum=0.0, maximum=1.0
     )
     lora_rank: int = setting(16, "Rank of the adapter's matrices.", source="TRL ModelConfig", minimum=1, maximum=256)
-    lora_alpha: int = setting(32, "The adapter's output is scaled by alpha / rank.", source="TRL ModelConfig", minimum=1)
+    lora_alpha: int = setting(
+        32, "The adapter's output is scaled by alpha / rank.", source="TRL ModelConfig", minimum=1
+    )
     max_grad_norm: float = setting(
         1.0, "Gradients longer than this are shortened to it.", minimum=0.0, advanced=True, source="transformers"
     )

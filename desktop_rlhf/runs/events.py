@@ -1,4 +1,4 @@
-"""What an algorithm says while it runs: frozen, plain numbers and strings, so any thread and any store may keep them."""
+"""What an algorithm says while it runs: frozen, plain numbers and strings, so any thread or store may keep them."""
 
 from __future__ import annotations
 

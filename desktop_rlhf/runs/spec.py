@@ -161,7 +161,7 @@ def _check(known: KnownSetting, value: Value) -> None:
     about = known.about
     if about.choices and value not in about.choices:
         raise SpecError(f"{known.name} cannot be “{value}”.", f"Choose one of: {', '.join(about.choices)}.")
-    if isinstance(value, bool) or isinstance(value, str):
+    if isinstance(value, (bool, str)):
         return
     if not math.isfinite(value):
         raise SpecError(f"{known.name} cannot be {value}.", "Write a finite number.")

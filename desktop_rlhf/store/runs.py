@@ -108,11 +108,15 @@ class RunTable(Table):
         return dict(curves)
 
     def samples(self, run_id: str) -> list[SampleShown]:
-        rows = self.rows("SELECT step, prompt, completion, reward FROM samples WHERE run_id = ? ORDER BY rowid", [run_id])
+        rows = self.rows(
+            "SELECT step, prompt, completion, reward FROM samples WHERE run_id = ? ORDER BY rowid", [run_id]
+        )
         return [SampleShown(**row) for row in rows]
 
     def notes(self, run_id: str) -> list[str]:
-        return [row["sentence"] for row in self.rows("SELECT sentence FROM notes WHERE run_id = ? ORDER BY rowid", [run_id])]
+        return [
+            row["sentence"] for row in self.rows("SELECT sentence FROM notes WHERE run_id = ? ORDER BY rowid", [run_id])
+        ]
 
 
 def _run(row: dict[str, Any]) -> Run:

@@ -12,6 +12,9 @@ migrations = Migrations("desktop_rlhf")
 def m001_the_road(db: Database) -> None:
     for statement in _THE_ROAD.split(";;"):
         db.execute(statement)
+    for table in ("comparisons", "compared", "verdicts"):
+        for event in ("UPDATE", "DELETE"):
+            db.execute(_APPEND_ONLY.format(table=table, event=event))
 
 
 _THE_ROAD = """
@@ -96,11 +99,12 @@ CREATE TABLE verdicts (
 CREATE INDEX verdicts_by_match ON verdicts (match_id);;
 CREATE TABLE verdict_retractions (
     verdict_id TEXT PRIMARY KEY REFERENCES verdicts (id), created_at TEXT NOT NULL
-) STRICT;;
-CREATE TRIGGER comparisons_stay BEFORE UPDATE ON comparisons BEGIN SELECT RAISE(ABORT, 'comparisons are append-only'); END;;
-CREATE TRIGGER comparisons_last BEFORE DELETE ON comparisons BEGIN SELECT RAISE(ABORT, 'comparisons are append-only'); END;;
-CREATE TRIGGER verdicts_stay BEFORE UPDATE ON verdicts BEGIN SELECT RAISE(ABORT, 'verdicts are append-only'); END;;
-CREATE TRIGGER verdicts_last BEFORE DELETE ON verdicts BEGIN SELECT RAISE(ABORT, 'verdicts are append-only'); END
+) STRICT
+"""
+
+_APPEND_ONLY = """
+CREATE TRIGGER {table}_{event} BEFORE {event} ON {table}
+BEGIN SELECT RAISE(ABORT, '{table} are append-only'); END
 """
 
 SCHEMA_VERSION = 1

@@ -70,7 +70,9 @@ class Store:
             ProjectNewerError: a newer version wrote it; it is not touched.
         """
         if not path.is_file():
-            raise ProjectError(f"“{path.parent}” holds no project.", "Choose the folder of a project, or make a new one.")
+            raise ProjectError(
+                f"“{path.parent}” holds no project.", "Choose the folder of a project, or make a new one."
+            )
         _refuse_strangers(path)
         store = cls(path)
         with translated(path):

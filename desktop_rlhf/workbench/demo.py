@@ -1,4 +1,4 @@
-"""The whole road with a scripted labeller: sample, label, train a reward model, DPO and PPO, and compare each with the base.
+"""The whole road with a scripted labeller: sample, label, train a reward model, DPO and PPO, compare with the base.
 
 The rule, the seeds and the held-out prompts stand here and were fixed before the settings below were tuned, on other
 prompts. What comes out is shown, whatever it is.
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from desktop_rlhf.records.adapters import AdapterKind
@@ -37,7 +38,7 @@ PPO: dict[str, Value] = {"learning_rate": 2e-4, "max_new_tokens": 24}
 
 
 def line_length(text: str) -> float:
-    """The rule: characters in a line, on the average of its lines; shorter lines are better, no text at all is worst."""
+    """The rule: characters in a line, on the average; shorter lines are better, no text at all is worst."""
     lines = [line for line in text.splitlines() if line.strip()]
     return round(sum(map(len, lines)) / len(lines)) if lines else 9999
 
@@ -92,7 +93,11 @@ class _Demo:
                 reward = self._train("reward", REWARD)
             figures: dict[str, object] = {"rule": line_length.__doc__, "comparisons": len(self.project.comparisons())}
             figures["reward"] = {k: reward[k] for k in ("held_out_accuracy", "low", "high", "n", "longer_wins")}
-            self.say("Reward model: {held_out_accuracy:.0%} of {n} held-out pairs ({low:.0%} to {high:.0%}).".format(**reward))
+            self.say(
+                "Reward model: {held_out_accuracy:.0%} of {n} held-out pairs ({low:.0%} to {high:.0%}).".format(
+                    **reward
+                )
+            )
             for name, settings in (("dpo", DPO), ("ppo", PPO)):
                 with self._stage(name):
                     self._train(name, settings)
@@ -110,7 +115,7 @@ class _Demo:
             else:
                 self.project.save_comparison(showing, Outcome.RANKED, ranks, labeller="rule")
 
-    def _train(self, algorithm: str, settings: dict[str, Value]) -> dict[str, object]:
+    def _train(self, algorithm: str, settings: dict[str, Value]) -> dict[str, Any]:
         """Train, and give the run's report."""
         reward = next(iter(self.project.adapters(AdapterKind.REWARD)), None)
         reward_id = reward.id if reward and algorithm == "ppo" else None
@@ -145,7 +150,9 @@ class _Demo:
     def _series(self, run_id: str, name: str) -> list[dict[str, object]]:
         curves = {curve: dict(points) for curve, points in self.project.metrics(run_id).items()}
         reward, kl = {"dpo": ("rewards/margins", "kl_k3"), "ppo": ("objective/scores", "objective/kl")}[name]
-        return [{"step": step, "reward": curves[reward][step], "kl": curves[kl][step]} for step in sorted(curves[reward])]
+        return [
+            {"step": step, "reward": curves[reward][step], "kl": curves[kl][step]} for step in sorted(curves[reward])
+        ]
 
     def _work(self, command: Command) -> JobEnded:
         self._endings.clear()

@@ -168,7 +168,7 @@ class Engine:
         return Bench(self._path, store, model)
 
     def _take_in(self, wait: bool) -> bool:
-        """Carry out what was asked meanwhile; False when it is time to leave. Waits only when there is nothing to do."""
+        """Carry out what was asked meanwhile; False when it is time to leave. Waits only when nothing is to be done."""
         while True:
             while not self._inbox.empty():
                 self._inbox.get()()

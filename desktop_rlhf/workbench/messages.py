@@ -106,7 +106,7 @@ class JobResumed:
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """The one ending of a job. ``reason`` and ``next_step`` are for the person; ``traceback`` is set for a bug of ours."""
+    """The one ending of a job. ``reason`` and ``next_step`` are for the person; a bug of ours sets ``traceback``."""
 
     job_id: str
     status: RunStatus

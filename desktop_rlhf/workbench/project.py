@@ -365,4 +365,6 @@ class _writing:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
-            raise DiskFullError(f"“{self.path}” could not be written: {error.strerror}.", "Choose another place.") from error
+            raise DiskFullError(
+                f"“{self.path}” could not be written: {error.strerror}.", "Choose another place."
+            ) from error

@@ -71,7 +71,9 @@ def test_that_another_program_can_load_a_saved_adapter(llama, tiny_model_path, t
     shake(llama)
     said = logits(llama)
     llama.save_adapter("a", tmp_path / "saved")
-    other = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model_path), str(tmp_path / "saved")).eval()
+    other = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_model_path), str(tmp_path / "saved")
+    ).eval()
     with torch.no_grad():
         assert torch.allclose(other(IDS).logits, said, atol=1e-6)
 

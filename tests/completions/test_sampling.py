@@ -1,23 +1,32 @@
 from __future__ import annotations
 
+from collections.abc import Generator
+
+import pytest
 import torch
 
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.completions.sampling import Drawn, filtered_probabilities, sample
 from desktop_rlhf.records.completions import Sampler
+from desktop_rlhf.runs.events import Progressed
 from desktop_rlhf.runs.stop import StopToken
 
 PROMPTS = [[5, 9, 200, 17], [8] * 9, [100, 3]]
 
 
+def finish(work: Generator[Progressed, None, list[Drawn] | None]) -> list[Drawn] | None:
+    """Drive a sampling generator to its end and give what it returns."""
+    with pytest.raises(StopIteration) as ended:
+        while True:
+            next(work)
+    return ended.value.value
+
+
 def run(resident: ResidentModel, prompts: list[list[int]], seeds: list[int], sampler: Sampler) -> list[Drawn]:
     work = sample(resident, None, prompts, seeds, sampler, StopToken())
-    while True:
-        try:
-            next(work)
-        except StopIteration as finished:
-            assert finished.value is not None
-            return finished.value
+    drawn = finish(work)
+    assert drawn is not None
+    return drawn
 
 
 def test_that_greedy_decoding_in_a_batch_equals_the_plain_forward(resident) -> None:
@@ -62,12 +71,9 @@ def test_that_a_stop_interrupts_sampling(llama) -> None:
     work = sample(llama, None, PROMPTS, [0, 1, 2], Sampler(max_new_tokens=64), stop)
     next(work)
     stop.request()
-    try:
+    with pytest.raises(StopIteration) as ended:
         next(work)
-    except StopIteration as finished:
-        assert finished.value is None
-    else:
-        raise AssertionError("sampling went on")
+    assert ended.value.value is None
 
 
 def test_that_the_filters_keep_what_they_promise() -> None:

@@ -20,7 +20,9 @@ class DpoSpec(LoraSpec):
     needs_comparisons: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("loss", "loss", "nats", "Starts at ln 2 = 0.693 and falls.", "-log sigmoid(beta * margin)", "loss"),
-        Metric("rewards/chosen", "chosen", "nats", "Implicit reward of the chosen; may fall.", "beta (pi - ref)", "reward"),
+        Metric(
+            "rewards/chosen", "chosen", "nats", "Implicit reward of the chosen; may fall.", "beta (pi - ref)", "reward"
+        ),
         Metric("rewards/rejected", "rejected", "nats", "Implicit reward of the rejected; falls.", "TRL", "reward"),
         Metric("rewards/margins", "margin", "nats", "Chosen minus rejected; grows from 0.", "TRL", "reward"),
         Metric("rewards/accuracies", "accuracy", "share", "Share of pairs with a positive margin.", "TRL", "accuracy"),

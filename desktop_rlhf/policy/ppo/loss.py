@@ -8,7 +8,9 @@ from torch import Tensor
 from desktop_rlhf.numerics.masked import masked_mean
 
 
-def policy_loss(new_logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, cliprange: float) -> Tensor:
+def policy_loss(
+    new_logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, cliprange: float
+) -> Tensor:
     """max(-A ratio, -A clip(ratio, 1 - c, 1 + c)) averaged over kept tokens; inputs [B, C], result scalar.
 
     Source: Schulman et al., "Proximal policy optimization algorithms" (2017).

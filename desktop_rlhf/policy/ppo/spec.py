@@ -22,15 +22,21 @@ class PpoSpec(LoraSpec):
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("objective/scores", "score", "reward", "Mean reward-model score; should rise.", "TRL", "reward"),
         Metric("objective/rlhf_reward", "score - KL cost", "reward", "What PPO maximises.", "TRL", "reward"),
-        Metric("objective/kl", "KL (k1)", "nats", "Per completion from the reference; 0 to 10.", "TRL, sum of k1", "kl"),
-        Metric("objective/entropy", "entropy", "nats", "Surprise per completion; collapse to 0 is bad.", "TRL", "entropy"),
+        Metric(
+            "objective/kl", "KL (k1)", "nats", "Per completion from the reference; 0 to 10.", "TRL, sum of k1", "kl"
+        ),
+        Metric(
+            "objective/entropy", "entropy", "nats", "Surprise per completion; collapse to 0 is bad.", "TRL", "entropy"
+        ),
         Metric("loss/policy_avg", "policy loss", "", "Clipped surrogate; hovers around 0.", "PPO", "loss"),
         Metric("loss/value_avg", "value loss", "", "Falls as the value function learns.", "PPO", "loss"),
         Metric("policy/approxkl_avg", "approx KL", "nats", "Movement within one update; below 0.1.", "TRL", "kl"),
         Metric("policy/clipfrac_avg", "clip share", "share", "Tokens clipped; below 0.3.", "PPO", "accuracy"),
         Metric("val/ratio", "ratio", "", "Mean new/old probability; exactly 1 at first.", "TRL", "accuracy"),
         Metric("completions/mean_length", "length", "tokens", "Running to the limit is a bad sign.", "TRL", "length"),
-        Metric("val/num_eos_tokens", "ended", "share", "Share of completions that ended by themselves.", "TRL", "length"),
+        Metric(
+            "val/num_eos_tokens", "ended", "share", "Share of completions that ended by themselves.", "TRL", "length"
+        ),
     )
 
     updates: int = setting(24, "Rounds of rollout and training.", unit="updates", minimum=1, maximum=100_000)

@@ -45,8 +45,9 @@ def train(spec: PpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     value_head = ValueHead(model.hidden_size)
     model.take_role(Role(policy, trainable=True))
     parameters = model.trainable_parameters()
+    value_parameters = {"params": list(value_head.parameters()), "lr": 10 * spec.learning_rate}
     optimizer = torch.optim.AdamW(
-        [{"params": parameters}, {"params": list(value_head.parameters()), "lr": 10 * spec.learning_rate}],
+        [{"params": parameters, "lr": spec.learning_rate}, value_parameters],
         lr=spec.learning_rate,
         weight_decay=0.0,
         eps=1e-5,
@@ -84,9 +85,7 @@ def train(spec: PpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
             own = drawn[i * count : (i + 1) * count]
             packed = pack([(ids, [d.completion_ids for d in own])])
             model.take_role(Role(policy, trainable=True))
-            episodes.append(
-                _episode(spec, model, reward_model, value_head, reference, prompts[i].text, own, packed)
-            )
+            episodes.append(_episode(spec, model, reward_model, value_head, reference, prompts[i].text, own, packed))
             yield Progressed("scoring", step + 0.4 + 0.2 * len(episodes) / len(prompts), spec.updates)
         if stop.requested:
             break

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from desktop_rlhf.comparisons.modes import check_judgement, mode_for, winner_ranks
+from desktop_rlhf.comparisons.pairs import pairs_of, preference_groups, split_by_prompt
+from desktop_rlhf.records.comparisons import Comparison, Outcome
+from desktop_rlhf.records.completions import Completion, Sampler
+from desktop_rlhf.records.errors import BadInputError
+from desktop_rlhf.records.prompts import Message, Prompt
+
+
+def judged(ranks: tuple[int, ...], outcome: Outcome = Outcome.RANKED, prompt: str = "p", id: str = "c") -> Comparison:
+    ids = tuple(f"{id}-{place}" for place in range(len(ranks) or 2))
+    return Comparison(id, prompt, mode_for(len(ids)), ids, outcome, ranks)
+
+
+def completion(id: str, text: str, prompt: str = "p") -> Completion:
+    return Completion(id, prompt, "g", None, text, (1, 2), ended=True, sampler=Sampler(), seed=0)
+
+
+@given(st.permutations(range(1, 7)))
+def test_that_a_ranking_of_six_gives_every_pair_once_and_in_order(ranks: list[int]) -> None:
+    pairs = pairs_of(judged(tuple(ranks)))
+    assert len(pairs) == 15
+    assert len({frozenset((p.chosen_id, p.rejected_id)) for p in pairs}) == 15
+    place = {f"c-{i}": rank for i, rank in enumerate(ranks)}
+    assert all(place[p.chosen_id] < place[p.rejected_id] for p in pairs)
+
+
+def test_that_equal_ranks_give_no_pair() -> None:
+    assert {(p.chosen_id, p.rejected_id) for p in pairs_of(judged((2, 1, 2)))} == {("c-1", "c-0"), ("c-1", "c-2")}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.TIE, Outcome.BOTH_BAD, Outcome.SKIPPED])
+def test_that_only_a_ranking_gives_pairs(outcome: Outcome) -> None:
+    assert pairs_of(judged((), outcome)) == ()
+
+
+def test_that_equal_texts_teach_nothing() -> None:
+    texts = {"c-0": "same", "c-1": "same", "c-2": "other"}
+    completions = {id: completion(id, text) for id, text in texts.items()}
+    prompts = {"p": Prompt("p", (Message("user", "q"),))}
+    (group,) = preference_groups([judged((1, 2, 3))], completions, prompts)
+    assert [(group.completions[a].id, group.completions[b].id) for a, b in group.pairs] == [
+        ("c-0", "c-2"),
+        ("c-1", "c-2"),
+    ]
+    completions["c-2"] = completion("c-2", "same")
+    assert preference_groups([judged((1, 2, 3))], completions, prompts) == ()
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.1, 0.2, 0.5]))
+def test_that_no_prompt_stands_on_both_sides_and_more_labels_move_none(seed: int, share: float) -> None:
+    prompts = {f"p{i}": Prompt(f"p{i}", (Message("user", f"question {i}"),)) for i in range(60)}
+    comparisons = [judged((1, 2), prompt=f"p{i % 60}", id=f"c{i}") for i in range(120)]
+    completions = {i: completion(i, i, c.prompt_id) for c in comparisons for i in c.completion_ids}
+    groups = preference_groups(comparisons, completions, prompts)
+    learn, apart = split_by_prompt(groups, share, seed)
+    assert len(learn) + len(apart) == 120
+    assert not {g.prompt.id for g in learn} & {g.prompt.id for g in apart}
+    fewer, fewer_apart = split_by_prompt(groups[:80], share, seed)
+    assert {g.comparison_id for g in fewer_apart} <= {g.comparison_id for g in apart}
+
+
+def test_that_a_judgement_that_contradicts_itself_is_refused() -> None:
+    for count, outcome, ranks, strength in (
+        (2, Outcome.RANKED, (1, 1), None),
+        (2, Outcome.RANKED, (2, 3), None),
+        (2, Outcome.RANKED, (1,), None),
+        (2, Outcome.TIE, (1, 2), None),
+        (2, Outcome.RANKED, (1, 2), 5),
+        (7, Outcome.TIE, (), None),
+        (1, Outcome.TIE, (), None),
+    ):
+        with pytest.raises(BadInputError):
+            check_judgement(count, outcome, ranks, strength)
+    check_judgement(4, Outcome.RANKED, winner_ranks(4, 2), 4)
+    assert winner_ranks(4, 2) == (2, 2, 1, 2)
