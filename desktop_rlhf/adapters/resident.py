@@ -140,14 +140,13 @@ class ResidentModel:
         """Forget an adapter and free its memory. The speaking role becomes the base when it was this one."""
         if name not in self._attached:
             return
+        role = Role(None) if self._role.adapter == name else self._role
         for module in self.base.modules():
             if isinstance(module, LoraLayer):
+                module.set_adapter([])  # peft warns when what it deletes is active
                 module.delete_adapter(name)
         del self._attached[name]
-        if self._role.adapter == name:
-            self.take_role(Role(None))
-        else:
-            self.take_role(self._role)
+        self.take_role(role)
 
     @property
     def attached(self) -> frozenset[str]:

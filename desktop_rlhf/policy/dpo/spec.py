@@ -35,4 +35,4 @@ class DpoSpec(LoraSpec):
         0.0, "Share of labels taken to be wrong.", source="cDPO", minimum=0.0, maximum=0.49, advanced=True
     )
     batch_size: int = setting(4, "Comparisons in one optimiser step.", unit="comparisons", minimum=1, maximum=256)
-    epochs: int = setting(1, "Passes over the comparisons.", minimum=1, maximum=100)
+    epochs: int = setting(1, "Passes over the comparisons.", minimum=1, maximum=1000)
