@@ -67,7 +67,9 @@ def test_that_dpo_reaches_the_closed_form_optimum(eight, next_logprobs, tmp_path
     tokens = (4, 6, 7)
     base = eight.base_sha256()
     reference = next_logprobs(eight, None)
-    inputs = TrainingInputs(eight, None, (group(*((t,) for t in tokens), pairs=tuple(pairs)),), (), None, tmp_path / "d")
+    inputs = TrainingInputs(
+        eight, None, (group(*((t,) for t in tokens), pairs=tuple(pairs)),), (), None, tmp_path / "d"
+    )
     for _ in train(DpoSpec(beta=beta, learning_rate=1e-2, epochs=400), inputs, StopToken()):
         pass
     eight.attach("trained", tmp_path / "d")

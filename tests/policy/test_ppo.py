@@ -109,7 +109,9 @@ def test_that_ppo_reaches_the_closed_form_optimum(eight, next_logprobs, tmp_path
     )  # fmt: skip
     steps = [
         event
-        for event in ppo.train(spec, TrainingInputs(eight, None, (), PROMPTS[:1], tmp_path, tmp_path / "p"), StopToken())
+        for event in ppo.train(
+            spec, TrainingInputs(eight, None, (), PROMPTS[:1], tmp_path, tmp_path / "p"), StopToken()
+        )
         if isinstance(event, StepTaken)
     ]
     eight.attach("trained", tmp_path / "p")

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import errno
+import threading
+
+import pytest
+
+from desktop_rlhf.records.adapters import AdapterKind
+from desktop_rlhf.records.completions import Sampler
+from desktop_rlhf.records.prompts import Split
+from desktop_rlhf.records.runs import RunStatus
+from desktop_rlhf.records.verdicts import Winner
+from desktop_rlhf.runs.events import StepTaken
+from desktop_rlhf.workbench import training_job
+from desktop_rlhf.workbench.engine import Engine
+from desktop_rlhf.workbench.messages import (
+    CompletionsReady,
+    EngineFailed,
+    JobEnded,
+    JobPaused,
+    JobProgressed,
+    JobResumed,
+    JobStarted,
+    ModelLoaded,
+    RunSaid,
+    SampleMatches,
+    StartRun,
+)
+
+SMALL = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2}
+PPO = SMALL | {"updates": 3, "prompts_per_update": 2, "completions_per_prompt": 2, "max_new_tokens": 5}
+
+
+def endings(said) -> list[JobEnded]:
+    return [news for news in said if isinstance(news, JobEnded)]
+
+
+def test_that_groups_are_sampled_stored_and_told_of(project, work, sampling) -> None:
+    said = work(sampling(2))
+    assert any(isinstance(news, ModelLoaded) for news in said)
+    assert sum(isinstance(news, CompletionsReady) for news in said) == 12
+    assert [ending.status for ending in endings(said)] == [RunStatus.COMPLETED]
+    shares = [news.share for news in said if isinstance(news, JobProgressed)]
+    assert shares == sorted(shares)
+    assert project.label_counts().waiting == 12
+
+
+def test_that_the_whole_road_runs_and_leaves_adapters_with_their_history(labelled, work) -> None:
+    said = work(StartRun("a", "reward", SMALL))
+    (reward,) = labelled.adapters(AdapterKind.REWARD)
+    assert labelled.run(reward.run_id).report["n"] >= 0
+    said = work(
+        StartRun("b", "dpo", SMALL, name="first"),
+        StartRun("c", "ppo", PPO, reward_adapter_id=reward.id),
+    )
+    assert [ending.status for ending in endings(said)] == [RunStatus.COMPLETED] * 2
+    ppo, dpo = labelled.adapters(AdapterKind.POLICY)
+    assert (dpo.name, dpo.parent_id) == ("first", None)
+    run = labelled.run(dpo.run_id)
+    assert run.comparison_ids == tuple(c.id for c in labelled.comparisons() if c.outcome == "ranked")
+    assert run.provenance["base_sha256"] == labelled.info.base_sha256
+    assert labelled.run(ppo.run_id).reward_adapter_id == reward.id
+    assert set(labelled.metrics(ppo.run_id)) >= {"objective/scores", "objective/kl", "objective/entropy"}
+    assert len(labelled.samples(ppo.run_id)) == 3
+
+    said = work(StartRun("d", "dpo", SMALL, parent_adapter_id=ppo.id))
+    assert labelled.adapters()[0].parent_id == ppo.id
+
+    pair = labelled.side_by_side(ppo.id, None)
+    ids = tuple(prompt.id for prompt in labelled.prompts(Split.HELD_OUT))
+    work(SampleMatches("e", pair.id, ids, Sampler(max_new_tokens=5), seed=3))
+    assert labelled.matches(pair.id) == 6
+    sides = []
+    while (showing := labelled.next_match(pair.id)) is not None:
+        sides.append(showing.match.candidate_on_left)
+        verdict = labelled.save_verdict(showing, "left")
+        assert (verdict.winner is Winner.CANDIDATE) is showing.match.candidate_on_left
+    rate = labelled.win_rate(pair.id)
+    assert (rate.wins, rate.losses) == (sum(sides), 6 - sum(sides))
+    back = labelled.undo_verdict(pair.id)
+    assert back is not None
+    assert labelled.win_rate(pair.id).interval.n == 5
+
+
+def test_that_the_same_seed_on_both_sides_gives_the_same_text_where_the_models_are_the_same(project, work) -> None:
+    pair = project.side_by_side(None, None)
+    ids = tuple(prompt.id for prompt in project.prompts(Split.HELD_OUT))
+    work(SampleMatches("e", pair.id, ids, Sampler(max_new_tokens=8), seed=3))
+    showing = project.next_match(pair.id)
+    assert showing is not None
+    assert showing.left.completion_ids == showing.right.completion_ids
+
+
+@pytest.mark.parametrize("algorithm", ["reward", "dpo", "ppo"])
+def test_that_sampling_served_between_steps_leaves_the_adapter_as_it_would_be(
+    labelled, work, sampling, algorithm
+) -> None:
+    assert endings(work(StartRun("r", "reward", SMALL)))[0].reason == ""
+    reward = labelled.adapters(AdapterKind.REWARD)[0].id
+    settings = PPO if algorithm == "ppo" else SMALL | {"epochs": 3}
+    command = StartRun("alone", algorithm, settings, reward_adapter_id=reward if algorithm == "ppo" else None)
+    work(command)
+    policy = labelled.adapters()[0]
+    served = []
+
+    def ask(engine, news):
+        if isinstance(news, RunSaid) and isinstance(news.event, StepTaken) and len(served) < 4:
+            served.append(news)
+            engine.submit(sampling(2, job_id=f"between {len(served)}", seed=len(served)))
+
+    said = work(StartRun("busy", *[algorithm, settings], reward_adapter_id=command.reward_adapter_id), meanwhile=ask)
+    told = [type(news).__name__ for news in said]
+    assert sum(isinstance(news, CompletionsReady) for news in said) >= 12
+    first_step, last_step = told.index("RunSaid"), len(told) - 1 - told[::-1].index("RunSaid")
+    assert "CompletionsReady" in told[first_step:last_step]
+    assert labelled.adapters()[0].sha256 == policy.sha256
+
+
+def test_that_a_run_pauses_while_sampling_goes_on_and_resumes_to_its_end(labelled, work, sampling) -> None:
+    steps_when = {}
+
+    def act(engine, news):
+        if isinstance(news, RunSaid) and isinstance(news.event, StepTaken) and news.event.step == 1:
+            engine.pause("run")
+            engine.submit(sampling(2, job_id="meanwhile"))
+        if isinstance(news, JobPaused):
+            steps_when["paused"] = len(said)
+        if isinstance(news, JobEnded) and news.job_id == "meanwhile":
+            engine.resume("run")
+        said.append(news)
+
+    said: list[object] = []
+    work(StartRun("run", "dpo", SMALL | {"epochs": 3, "batch_size": 2}), meanwhile=act)
+    paused = next(i for i, news in enumerate(said) if isinstance(news, JobPaused))
+    resumed = next(i for i, news in enumerate(said) if isinstance(news, JobResumed))
+    between = said[paused:resumed]
+    assert not any(isinstance(news, RunSaid) for news in between)
+    assert any(isinstance(news, CompletionsReady) for news in between)
+    assert [ending.status for ending in endings(said)] == [RunStatus.COMPLETED] * 2
+
+
+def test_that_a_stopped_run_keeps_its_adapter_and_says_stopped(labelled, work) -> None:
+    def stop(engine, news):
+        if isinstance(news, RunSaid) and isinstance(news.event, StepTaken):
+            engine.stop("run")
+
+    (ending,) = endings(work(StartRun("run", "dpo", SMALL | {"epochs": 50}), meanwhile=stop))
+    assert ending.status is RunStatus.STOPPED
+    assert labelled.adapters()[0].id == ending.adapter_id
+    assert labelled.runs()[0].status is RunStatus.STOPPED
+
+
+def test_that_a_job_stopped_before_its_turn_ends_without_starting(labelled, work) -> None:
+    def stop(engine, news):
+        if isinstance(news, JobStarted) and news.job_id == "first":
+            engine.stop("second")
+
+    said = work(StartRun("first", "dpo", SMALL), StartRun("second", "dpo", SMALL), meanwhile=stop)
+    assert {e.job_id: e.status for e in endings(said)} == {"first": RunStatus.COMPLETED, "second": RunStatus.STOPPED}
+    assert len(labelled.runs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (StartRun("x", "reward", SMALL), "at least 8 comparisons"),
+        (StartRun("x", "dpo", SMALL), "learns from comparisons"),
+        (StartRun("x", "ppo", PPO), "needs a reward model"),
+        (StartRun("x", "dpo", {"betta": 1}), "no setting named"),
+        (StartRun("x", "dpo", {"beta": -1}), "cannot be -1"),
+        (StartRun("x", "magic"), "no algorithm named"),
+    ],
+)
+def test_that_a_run_that_cannot_be_is_one_sentence_and_the_engine_goes_on(
+    project, work, sampling, command, sentence
+) -> None:
+    said = work(command, sampling(2))
+    failed = next(ending for ending in endings(said) if ending.job_id == "x")
+    assert failed.status is RunStatus.FAILED
+    assert sentence in failed.reason
+    assert not failed.traceback
+    assert all(run.status is RunStatus.FAILED for run in project.runs())
+    assert project.label_counts().waiting == 12
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"), "more memory"),
+        (MemoryError(), "more memory"),
+        (ZeroDivisionError("oops"), "fault in the program"),
+    ],
+)
+def test_that_a_run_that_breaks_ends_once_and_leaves_no_adapter_behind(
+    labelled, work, monkeypatch, error, sentence
+) -> None:
+    real = training_job.resolve
+
+    def breaking(spec):
+        train = real(spec)
+
+        def run(*arguments):
+            for count, event in enumerate(train(*arguments)):
+                if count == 3:
+                    raise error
+                yield event
+
+        return run
+
+    monkeypatch.setattr(training_job, "resolve", breaking)
+    (ending,) = endings(work(StartRun("run", "dpo", SMALL)))
+    assert ending.status is RunStatus.FAILED
+    assert sentence in ending.reason
+    assert bool(ending.traceback) is isinstance(error, ZeroDivisionError)
+    assert labelled.runs()[0].status is RunStatus.FAILED
+    assert labelled.adapters() == []
+    monkeypatch.undo()
+    assert endings(work(StartRun("run", "dpo", SMALL)))[0].status is RunStatus.COMPLETED
+
+
+def test_that_a_missing_base_model_is_said_by_the_engine(project, work, tiny_model_path, monkeypatch) -> None:
+    monkeypatch.setattr("desktop_rlhf.adapters.base_models.base_model_folder", lambda _: project.path / "gone")
+    said = work()
+    assert isinstance(said[-1], EngineFailed)
+    assert "gone" in said[-1].reason
+
+
+def test_that_shutdown_ends_a_run_on_another_thread_and_keeps_what_it_has(labelled) -> None:
+    said = []
+    stepped = threading.Event()
+
+    def say(news):
+        said.append(news)
+        if isinstance(news, RunSaid):
+            stepped.set()
+
+    engine = Engine(labelled.path, say)
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    engine.submit(StartRun("run", "dpo", SMALL | {"epochs": 500}))
+    assert stepped.wait(60)
+    engine.shutdown()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert endings(said)[0].status is RunStatus.STOPPED
+    assert labelled.adapters()[0].run_id == labelled.runs()[0].id
