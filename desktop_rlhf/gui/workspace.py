@@ -61,6 +61,10 @@ class Workspace(QWidget):
             self._stack.addWidget(page)
             page.go_to.connect(self.show_page)
             engine.news.connect(page.take_news)
+        label, runs = self._pages["label"], self._pages["runs"]
+        assert isinstance(label, LabelPage)
+        assert isinstance(runs, RunsPage)
+        runs.sample_from.connect(label.sample_from)
         self.strip = JobStrip()
         self.strip.pause.connect(engine.pause)
         self.strip.resume.connect(engine.resume)

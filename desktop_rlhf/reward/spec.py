@@ -28,7 +28,9 @@ class RewardSpec(LoraSpec):
     )
 
     batch_size: int = setting(4, "Comparisons in one optimiser step.", unit="comparisons", minimum=1, maximum=256)
-    epochs: int = setting(1, "Passes over the comparisons; more than one overfits.", source="InstructGPT", minimum=1, maximum=1000)
+    epochs: int = setting(
+        1, "Passes over the comparisons; more than one overfits.", source="InstructGPT", minimum=1, maximum=1000
+    )
     held_out_share: float = setting(
         0.2, "Share of the prompts kept aside to measure accuracy on.", minimum=0.0, maximum=0.9
     )

@@ -34,7 +34,7 @@ COMPLETIONS_PER_PROMPT = 4
 SAMPLER = Sampler(max_new_tokens=24)
 REWARD: dict[str, Value] = {"learning_rate": 3e-4}
 DPO: dict[str, Value] = {"learning_rate": 2e-4}
-PPO: dict[str, Value] = {"learning_rate": 2e-4, "max_new_tokens": 24}
+PPO: dict[str, Value] = {"learning_rate": 2e-4, "max_new_tokens": 24, "kl_coef": 0.1}
 
 
 def line_length(text: str) -> float:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.comparisons import Comparison, Outcome
+from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.errors import DiskFullError, ProjectError, ProjectNewerError
 from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.records.prompts import Message, Prompt, Split

@@ -79,7 +79,7 @@ def test_that_a_prompt_comes_in_once(project: Project, tmp_path: Path) -> None:
 def test_that_a_project_opens_in_one_place_at_a_time(project: Project) -> None:
     with pytest.raises(ProjectBusyError):
         Project.open(project.path)
-    code = f"from desktop_rlhf.workbench.project import Project; Project.open(__import__('pathlib').Path({str(project.path)!r}))"
+    code = f"import pathlib, desktop_rlhf.workbench.project as p; p.Project.open(pathlib.Path({str(project.path)!r}))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ProjectBusyError" in other.stderr
     project.close()

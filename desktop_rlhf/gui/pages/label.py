@@ -213,6 +213,11 @@ class LabelPage(QWidget):
                 self._show(self._project.next_showing())
             self._count_labels()
 
+    def sample_from(self, adapter_id: str) -> None:
+        """Write with this adapter from now on."""
+        self._fill_adapters()
+        self._adapter.setCurrentIndex(self._adapter.findData(adapter_id))
+
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self._watch.go_on()

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from desktop_rlhf.__main__ import main
+
+JUDGE = Path(__file__).parent.parent / "road" / "judge.py"
+
+
+def judge(*arguments: object) -> str:
+    return shlex.join([sys.executable, str(JUDGE), *map(str, arguments)])
+
+
+@pytest.fixture
+def verb(capfd):
+    """Carry out a verb with --json; gives its status and its answer."""
+
+    def carry_out(*words: object) -> tuple[int, dict]:
+        capfd.readouterr()
+        status = main([*map(str, words), "--json"])
+        out = capfd.readouterr().out.strip().splitlines()
+        return status, json.loads(out[-1])
+
+    return carry_out
+
+
+@pytest.fixture
+def project(tmp_path, tiny_model_path, verb):
+    path = tmp_path / "project"
+    assert verb("new", path, "--base-model", tiny_model_path)[0] == 0
+    return path
+
+
+@pytest.fixture
+def sampled(project, verb):
+    assert verb("sample", project, "--prompts", 10, "--max-new-tokens", 6)[0] == 0
+    return project
+
+
+def test_that_import_and_export_are_each_others_inverse(project, verb, tmp_path) -> None:
+    for name in ("prompts.jsonl", "prompts.csv"):
+        status, answer = verb("export", project, tmp_path / name, "--what", "prompts")
+        assert (status, answer["written"] > 200) == (0, True)
+        status, again = verb("import", project, tmp_path / name)
+        assert (status, again["prompts"], again["duplicates"]) == (0, 0, answer["written"])
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfe\x00bad", b'{"prompt": 3}', b"{"])
+def test_that_a_bad_file_is_one_clear_error_and_status_1(project, verb, tmp_path, content) -> None:
+    (tmp_path / "bad.jsonl").write_bytes(content)
+    before = verb("export", project, tmp_path / "a.jsonl", "--what", "prompts")[1]["written"]
+    status, answer = verb("import", project, tmp_path / "bad.jsonl")
+    assert status == 1
+    assert "bad.jsonl" in answer["error"]
+    assert verb("export", project, tmp_path / "a.jsonl", "--what", "prompts")[1]["written"] == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((4, "exit"), "ended with status 3"),
+        ((4, "nonsense"), "not a choice"),
+        ((4, '{"choice": 2}'), "not a choice"),
+        ((4, '{"choice": true}'), "not a choice"),
+        ((4, '{"pick": 0}'), "not a choice"),
+    ],
+)
+def test_that_a_judge_that_breaks_is_an_error_and_its_answers_are_kept(sampled, verb, arguments, said) -> None:
+    status, answer = verb("label", sampled, "--judge-command", judge(*arguments))
+    assert status == 1
+    assert said in answer["error"]
+    assert "kept" in answer["next_step"]
+    status, answer = verb("label", sampled, "--judge-command", judge())
+    assert (status, answer["judged"], answer["waiting"]) == (0, 6, 0)
+
+
+def test_that_a_judge_that_ends_with_an_error_after_its_last_answer_is_an_error(sampled, verb, tmp_path) -> None:
+    script = tmp_path / "late.py"
+    script.write_text(JUDGE.read_text() + "\nsys.exit(5)\n")
+    status, answer = verb("label", sampled, "--judge-command", shlex.join([sys.executable, str(script)]))
+    assert (status, "status 5" in answer["error"]) == (1, True)
+    assert verb("label", sampled, "--judge-command", judge())[1]["judged"] == 0
+
+
+def test_that_a_judge_that_is_not_there_is_an_error(sampled, verb) -> None:
+    status, answer = verb("label", sampled, "--judge-command", "no-such-judge --x")
+    assert (status, "could not be started" in answer["error"]) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("betta=1", "no setting named"), ("beta=-1", "cannot be -1"), ("beta=abc", "not a value"),
+     ("beta", "not a setting"), ("batch_size=1.5", "not a value"), ("beta=nan", "cannot be nan")],
+)  # fmt: skip
+def test_that_a_wrong_setting_is_a_clear_error(project, verb, setting, said) -> None:
+    status, answer = verb("train", project, "dpo", "--set", setting)
+    assert (status, said in answer["error"]) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "reward"), "at least 8 comparisons"),
+        (("train", "dpo"), "learns from comparisons"),
+        (("train", "ppo"), "needs a reward model"),
+        (("train", "kto"), "no algorithm named"),
+        (("train", "dpo", "--from", "nobody"), "no policy adapter"),
+        (("compare", "--judge-command", "true"), "no policy adapter to compare"),
+    ],
+)
+def test_that_a_stage_too_early_says_what_is_missing(project, verb, words, said) -> None:
+    status, answer = verb(words[0], project, *words[1:])
+    assert (status, said in answer["error"]) == (1, True)
+    assert answer["next_step"]
+
+
+def test_that_a_folder_without_a_project_is_an_error(verb, tmp_path) -> None:
+    status, answer = verb("runs", tmp_path / "nothing")
+    assert (status, "holds no project" in answer["error"]) == (1, True)
+
+
+@pytest.mark.parametrize("spoil", ["pickled", "code", "missing"])
+def test_that_a_base_model_that_is_not_plain_data_is_refused(verb, tmp_path, spoil) -> None:
+    base = tmp_path / "base"
+    if spoil != "missing":
+        base.mkdir()
+        (base / "config.json").write_text('{"auto_map": {"AutoModel": "x.M"}}' if spoil == "code" else "{}")
+        (base / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    status, answer = verb("new", tmp_path / "project", "--base-model", base)
+    assert status == 1
+    assert answer["error"]
+    assert not (tmp_path / "project").exists()
