@@ -67,7 +67,7 @@ def _usable(*completions: Completion) -> bool:
 def split_by_prompt(
     groups: Sequence[PreferenceGroup], share: float, seed: int
 ) -> tuple[tuple[PreferenceGroup, ...], tuple[PreferenceGroup, ...]]:
-    """(to learn from, held out): all comparisons of a prompt fall on one side; about ``share`` of the prompts is held out.
+    """(to learn from, held out): a prompt's comparisons all fall on one side; about ``share`` of prompts is held out.
 
     The side hangs on the prompt's words and the seed alone, so that more labels never move a prompt across.
     """
