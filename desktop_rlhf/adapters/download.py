@@ -14,6 +14,11 @@ _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 
 
+def is_model_id(base_model: str) -> bool:
+    """Whether this reads as ``organisation/name`` and is no folder here."""
+    return _ID.fullmatch(base_model) is not None and not Path(base_model).expanduser().exists()
+
+
 def downloaded(base_model: str) -> str:
     """A local folder as it is; a Hugging Face id as the local folder its files were downloaded to.
 
@@ -23,7 +28,7 @@ def downloaded(base_model: str) -> str:
     Raises:
         ModelFolderError: neither a folder nor an id, or it could not be fetched.
     """
-    if Path(base_model).expanduser().exists() or not _ID.fullmatch(base_model):
+    if not is_model_id(base_model):
         return base_model
     target = data_path() / "models" / base_model.replace("/", "--")
     if not target.exists():
@@ -39,8 +44,9 @@ def downloaded(base_model: str) -> str:
         except ModelFolderError:
             raise
         except Exception as error:  # the library raises many kinds, all of them mean the same to a person
+            why = (str(error) or repr(error)).splitlines()[0]
             raise ModelFolderError(
-                f"“{base_model}” could not be downloaded: {str(error).splitlines()[0] if str(error) else error!r}.",
+                f"“{base_model}” could not be downloaded: {why}.",
                 "Check the name and the network, or choose a local folder.",
             ) from error
         finally:

@@ -42,14 +42,10 @@ def _opened(path: Path) -> Iterator[Project]:
 
 
 def new(arguments: argparse.Namespace) -> Result:
-    """Make a project; a Hugging Face id is downloaded once and is a local folder from then on."""
-    from desktop_rlhf.adapters.download import downloaded
-
-    base_model = downloaded(arguments.base_model) if arguments.base_model else None
     project = Project.create(
         arguments.project,
         name=arguments.name,
-        base_model=base_model,
+        base_model=arguments.base_model,
         labeller=arguments.labeller,
         starter_prompts=not arguments.no_starter_prompts,
     )

@@ -128,9 +128,10 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
         with torch.no_grad():
             head.gain.copy_(1 / everything.std())
             head.bias.copy_(-everything.mean() / everything.std())
-    sha256 = model.save_adapter(name, inputs.output_path, head=head.state_dict())
+    sha256 = model.save_adapter(name, inputs.output_path, head=head.state_dict()) if step else None
     model.detach(name)
-    yield AdapterSaved(str(inputs.output_path), sha256, report)
+    if sha256:  # a run stopped before its first step learned nothing
+        yield AdapterSaved(str(inputs.output_path), sha256, report)
 
 
 def _paired(scores: Tensor, group: PreferenceGroup) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from desktop_rlhf.adapters.base_models import base_model_folder
+from desktop_rlhf.adapters.download import downloaded
 from desktop_rlhf.adapters.folders import check_model_folder, hash_model_folder
+from desktop_rlhf.adapters.starter import starter_model_ready
 from desktop_rlhf.comparisons.modes import check_judgement, mode_for
 from desktop_rlhf.prompts.files import PreferenceRow, read_file, write_preferences, write_prompts
 from desktop_rlhf.prompts.keys import prompt_key
@@ -15,7 +17,7 @@ from desktop_rlhf.prompts.starter import starter_prompts
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.comparisons import Comparison, Outcome
 from desktop_rlhf.records.completions import Completion, Sampler
-from desktop_rlhf.records.errors import DiskFullError, ProjectError
+from desktop_rlhf.records.errors import DiskFullError, ModelFolderError, ProjectError
 from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.records.prompts import Prompt, Split
 from desktop_rlhf.records.runs import Run
@@ -95,14 +97,20 @@ class Project:
         """Make a project in a folder that is empty or does not exist.
 
         Args:
-            base_model: a local safetensors folder; None is the starter model.
+            base_model: a local safetensors folder, or a Hugging Face id, which is downloaded once and is a local folder
+                from then on; None is the starter model.
 
         Raises:
             ProjectError: the folder holds something already or cannot be made.
             ModelFolderError: the base model cannot be used.
         """
-        base = base_model or STARTER_MODEL_NAME
+        base = downloaded(base_model) if base_model else STARTER_MODEL_NAME
         folder = base_model_folder(base)
+        if base == STARTER_MODEL_NAME and not starter_model_ready():
+            raise ModelFolderError(
+                "The starter model is not on this machine yet.",
+                "Set the program up once with a network, or choose a model folder of your own.",
+            )
         check_model_folder(folder)
         info = ProjectInfo(
             id=uuid4().hex,

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from desktop_rlhf.adapters.download import is_model_id
 from desktop_rlhf.gui.widgets.centred import centred
 from desktop_rlhf.gui.widgets.controls import button
 from desktop_rlhf.gui.widgets.text import label
@@ -28,7 +29,7 @@ MOST_RECENT = 8
 
 @dataclass(frozen=True)
 class NewProject:
-    """What a person asks for in a new project. ``base_model`` is a folder, None the starter model."""
+    """What a person asks for. ``base_model`` is a folder or a Hugging Face id, None the starter model."""
 
     path: Path
     name: str
@@ -130,7 +131,7 @@ class NewProjectDialog(QDialog):
         self._place.setObjectName("new-place")
         self._base = QLineEdit()
         self._base.setObjectName("new-base")
-        self._base.setPlaceholderText(f"{STARTER_MODEL_NAME} (the starter model)")
+        self._base.setPlaceholderText(f"{STARTER_MODEL_NAME}; or a folder, or organisation/name to download")
         self._prompts = QCheckBox("Begin with the starter prompts")
         self._prompts.setObjectName("new-prompts")
         self._prompts.setChecked(True)
@@ -145,7 +146,7 @@ class NewProjectDialog(QDialog):
         form.setSpacing(12)
         form.addRow("Name", self._name)
         form.addRow("In the folder", self._with_browse(self._place, "Folder for the new project"))
-        form.addRow("Base model folder", self._with_browse(self._base, "Folder of the base model"))
+        form.addRow("Base model", self._with_browse(self._base, "Folder of the base model"))
         form.addRow("", self._prompts)
         form.addRow(self._problem)
         form.addRow(buttons)
@@ -171,8 +172,10 @@ class NewProjectDialog(QDialog):
             return "Give the project a name that can also name a folder."
         if asked.path.exists():
             return f"“{asked.path}” is there already. Choose another name or folder."
-        if asked.base_model and not Path(asked.base_model).is_dir():
-            return f"“{asked.base_model}” is not a folder. Choose the folder of a model, or leave it empty."
+        if asked.base_model and not Path(asked.base_model).is_dir() and not is_model_id(asked.base_model):
+            return (
+                f"“{asked.base_model}” is no folder and no Hugging Face id. Choose a model's folder, or leave it empty."
+            )
         return ""
 
     def _with_browse(self, field: QLineEdit, title: str) -> QWidget:

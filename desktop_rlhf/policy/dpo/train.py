@@ -85,11 +85,12 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
             yield StepTaken(step, total_steps, totals | {"grad_norm": grad_norm})
         if stop.requested:
             break
-    sha256 = model.save_adapter(policy, inputs.output_path)
+    sha256 = model.save_adapter(policy, inputs.output_path) if step else None
     model.detach(policy)
     if reference is not None:
         model.detach(reference)
-    yield AdapterSaved(str(inputs.output_path), sha256, {"steps": step, "comparisons": len(inputs.groups)})
+    if sha256:  # a run stopped before its first step learned nothing
+        yield AdapterSaved(str(inputs.output_path), sha256, {"steps": step, "comparisons": len(inputs.groups)})
 
 
 @torch.no_grad()

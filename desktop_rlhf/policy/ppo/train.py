@@ -112,11 +112,12 @@ def train(spec: PpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
             step, shown.prompt, model.completion_text(shown.drawn[0].completion_ids), shown.scores[0].item()
         )
 
-    sha256 = model.save_adapter(policy, inputs.output_path)
+    sha256 = model.save_adapter(policy, inputs.output_path) if step else None
     for name in (policy, reference, reward_model.name):
         if name is not None:
             model.detach(name)
-    yield AdapterSaved(str(inputs.output_path), sha256, {"updates": step})
+    if sha256:  # a run stopped before its first update learned nothing
+        yield AdapterSaved(str(inputs.output_path), sha256, {"updates": step})
 
 
 @torch.no_grad()
