@@ -50,14 +50,20 @@ def ranks_by_rule(completions: Sequence[Completion]) -> tuple[int, ...]:
     return tuple(order.index(length) + 1 for length in lengths)
 
 
-def run_demo(json_path: Path | None, project_path: Path | None, say: Callable[[str], None]) -> dict[str, object]:
+def run_demo(
+    json_path: Path | None, project_path: Path | None, say: Callable[[str], None], base_model: str | None = None
+) -> dict[str, object]:
     """Walk the road and give the figures, which are also written to ``json_path``.
+
+    Args:
+        project_path: where the project stays; None is a folder that is gone afterwards.
+        base_model:   None is the starter model.
 
     Raises:
         WorldError: a stage failed for a reason that a person can mend.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        project = Project.create(project_path or Path(scratch) / "demo", name="Demo")
+        project = Project.create(project_path or Path(scratch) / "demo", name="Demo", base_model=base_model)
         try:
             figures = _Demo(project, say).walk()
         finally:
