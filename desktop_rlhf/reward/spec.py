@@ -8,6 +8,9 @@ from typing import ClassVar
 from desktop_rlhf.runs.common import LoraSpec
 from desktop_rlhf.runs.spec import Metric, setting
 
+FEWEST_COMPARISONS = 8
+"""With fewer there is nothing to learn from and nothing to measure on."""
+
 
 @dataclass(frozen=True)
 class RewardSpec(LoraSpec):

@@ -16,12 +16,10 @@ from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
 from desktop_rlhf.records.verdicts import wilson
 from desktop_rlhf.reward.loss import bradley_terry_loss
 from desktop_rlhf.reward.model import RewardHead, RewardModel
-from desktop_rlhf.reward.spec import RewardSpec
+from desktop_rlhf.reward.spec import FEWEST_COMPARISONS, RewardSpec
 from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed, StepTaken
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
-
-FEWEST_COMPARISONS = 8
 
 
 def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Event]:

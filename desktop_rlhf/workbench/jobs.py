@@ -77,12 +77,14 @@ def sample_groups(bench: Bench, command: SampleGroups, stop: StopToken) -> Job:
 
 
 def sample_matches(bench: Bench, command: SampleMatches, stop: StopToken) -> Job:
-    """Sample and store both sides of each match, the same seed on both sides."""
+    """Sample and store both sides of each match, the same seed on both sides; matches that stand already are kept."""
     pair = bench.store.side_by_sides.get(command.side_by_side_id)
     sides = (pair.candidate_id, pair.baseline_id)
-    total = len(command.prompt_ids)
+    standing = {match.prompt_id for match in bench.store.side_by_sides.matches(pair.id)}
+    prompt_ids = [prompt_id for prompt_id in command.prompt_ids if prompt_id not in standing]
+    total = len(prompt_ids)
     for start, end in _batches(total, ROWS_PER_BATCH, FIRST_PROMPTS):
-        prompts = [bench.store.prompts.get(prompt_id) for prompt_id in command.prompt_ids[start:end]]
+        prompts = [bench.store.prompts.get(prompt_id) for prompt_id in prompt_ids[start:end]]
         seeds = [derive_seed(command.seed, prompt.id) for prompt in prompts]
         both: list[list[Drawn]] = []
         for i, side in enumerate(sides):

@@ -4,12 +4,12 @@ import pytest
 from PySide6.QtWidgets import QLabel
 
 from desktop_rlhf.gui.curves.held_out import HeldOut
-from desktop_rlhf.gui.pages.reward import FEWEST_COMPARISONS, RewardPage
+from desktop_rlhf.gui.pages.reward import RewardPage
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
 from desktop_rlhf.records.verdicts import wilson
-from desktop_rlhf.reward.spec import RewardSpec
+from desktop_rlhf.reward.spec import FEWEST_COMPARISONS, RewardSpec
 from desktop_rlhf.runs.events import Noted, StepTaken
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.messages import JobEnded, JobProgressed, JobStarted, RunSaid
@@ -76,12 +76,6 @@ def test_that_too_few_comparisons_are_explained_and_labelling_is_offered(qtbot, 
     with qtbot.waitSignal(page.go_to) as asked:
         page.to_label.click()
     assert asked.args == ["label"]
-
-
-def test_that_the_page_asks_for_as_many_comparisons_as_the_trainer():
-    from desktop_rlhf.reward import train
-
-    assert train.FEWEST_COMPARISONS == FEWEST_COMPARISONS
 
 
 def test_that_training_is_asked_for_with_the_settings_that_were_changed(page, judge, engines):

@@ -82,6 +82,14 @@ def test_that_the_whole_road_runs_and_leaves_adapters_with_their_history(labelle
     assert labelled.win_rate(pair.id).interval.n == 5
 
 
+def test_that_a_side_by_side_that_was_broken_off_goes_on_where_it_was(project, work) -> None:
+    pair = project.side_by_side(None, None)
+    ids = tuple(prompt.id for prompt in project.prompts(Split.HELD_OUT))
+    work(SampleMatches("a", pair.id, ids[:2], Sampler(max_new_tokens=4), seed=3))
+    work(SampleMatches("b", pair.id, ids, Sampler(max_new_tokens=4), seed=3))
+    assert project.matches(pair.id) == 6
+
+
 def test_that_the_same_seed_on_both_sides_gives_the_same_text_where_the_models_are_the_same(project, work) -> None:
     pair = project.side_by_side(None, None)
     ids = tuple(prompt.id for prompt in project.prompts(Split.HELD_OUT))

@@ -17,12 +17,9 @@ from desktop_rlhf.gui.widgets.controls import button
 from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.runs import Run
-from desktop_rlhf.reward.spec import RewardSpec
+from desktop_rlhf.reward.spec import FEWEST_COMPARISONS, RewardSpec
 from desktop_rlhf.workbench.messages import JobEnded, News, StartRun
 from desktop_rlhf.workbench.project import Project
-
-# The trainer refuses fewer; its module is not imported here because it imports torch.
-FEWEST_COMPARISONS = 8
 
 
 class RewardPage(QWidget):
