@@ -1,36 +1,27 @@
-"""Opening a project's database, and its transactions."""
+"""Opening a project's file."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from sqlite_utils import Database
-
-from desktop_rlhf.records.errors import DiskFullError, ProjectError, ProjectNewerError
+from desktop_rlhf.records.errors import ProjectError, ProjectNewerError
 from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.store.adapters import AdapterTable
 from desktop_rlhf.store.comparisons import ComparisonTable
 from desktop_rlhf.store.completions import CompletionTable
+from desktop_rlhf.store.connection import Connection, translated
 from desktop_rlhf.store.prompts import PromptTable
 from desktop_rlhf.store.runs import RunTable
 from desktop_rlhf.store.schema import APPLICATION_ID, SCHEMA_VERSION, migrations
 from desktop_rlhf.store.side_by_sides import SideBySideTable
 
-BUSY_TIMEOUT_MS = 5000
-_WRITE_FAILED = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC)
 
-
-class Store:
-    """One connection to a project's file, for one thread. Every method commits before it returns."""
+class Store(Connection):
+    """A project's tables over one connection. Every method of theirs commits before it returns."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.db = Database(sqlite3.connect(path))
-        for pragma in ("foreign_keys = ON", "synchronous = FULL", f"busy_timeout = {BUSY_TIMEOUT_MS}"):
-            self.db.execute(f"PRAGMA {pragma}")
+        super().__init__(path)
         self.prompts = PromptTable(self)
         self.completions = CompletionTable(self)
         self.comparisons = ComparisonTable(self)
@@ -81,44 +72,10 @@ class Store:
         return store
 
     def info(self) -> ProjectInfo:
-        """The project's own row."""
-        return ProjectInfo(**next(self.db["project"].rows))
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing. The write lock is taken at once, so that what was read stays true until the commit.
-
-        Inside another transaction it is a part of that one.
-        """
-        if self.db.conn.in_transaction:
-            yield
-            return
-        with translated(self.path):
-            self.db.conn.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self.db.conn.execute("COMMIT")
-            except BaseException:
-                if self.db.conn.in_transaction:
-                    self.db.conn.execute("ROLLBACK")
-                raise
-
-    def close(self) -> None:
-        self.db.close()
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of a full disk into an error for the person."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorcode", None) in _WRITE_FAILED:
-            raise DiskFullError(
-                f"There is no room left to write to “{path.parent}”.",
-                "Make some space and try again; what was saved before is safe.",
-            ) from error
-        raise
+        """The project's own row; ProjectError when the program ended while it was being made."""
+        for row in self.db["project"].rows:
+            return ProjectInfo(**row)
+        raise ProjectError(f"The project “{self.path.parent}” was never finished.", "Make a new one in another folder.")
 
 
 def _refuse_strangers(path: Path) -> None:

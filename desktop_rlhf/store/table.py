@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from desktop_rlhf.store.store import Store
+from desktop_rlhf.store.connection import Connection
 
 
 class Table:
     """A group of methods over one connection."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Connection) -> None:
         self.store = store
 
     def insert(self, table: str, row: Mapping[str, Any], *, ignore: bool = False) -> None:

@@ -175,6 +175,17 @@ def test_that_a_newer_file_is_refused_untouched(tmp_path: Path) -> None:
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
 
 
+def test_that_a_project_whose_making_was_broken_off_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "project.sqlite"
+    store = Store.create(path, INFO)
+    store.db["project"].delete_where()
+    store.close()
+    store = Store.open(path)
+    with pytest.raises(ProjectError, match="never finished"):
+        store.info()
+    store.close()
+
+
 @pytest.mark.parametrize("content", [b"not a database at all, but long enough to look at" * 20, b""])
 def test_that_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "project.sqlite"

@@ -1,0 +1,61 @@
+"""One connection to a project's file, and its transactions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from desktop_rlhf.records.errors import DiskFullError
+
+BUSY_TIMEOUT_MS = 5000
+_WRITE_FAILED = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC)
+
+
+class Connection:
+    """For one thread. The pragmas hold for the connection and cannot be set inside a transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.db = Database(sqlite3.connect(path))
+        for pragma in ("foreign_keys = ON", "synchronous = FULL", f"busy_timeout = {BUSY_TIMEOUT_MS}"):
+            self.db.execute(f"PRAGMA {pragma}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing. The write lock is taken at once, so that what was read stays true until the commit.
+
+        Inside another transaction it is a part of that one.
+        """
+        if self.db.conn.in_transaction:
+            yield
+            return
+        with translated(self.path):
+            self.db.conn.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.db.conn.execute("COMMIT")
+            except BaseException:
+                if self.db.conn.in_transaction:
+                    self.db.conn.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        self.db.close()
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of a full disk into an error for the person."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) in _WRITE_FAILED:
+            raise DiskFullError(
+                f"There is no room left to write to “{path.parent}”.",
+                "Make some space and try again; what was saved before is safe.",
+            ) from error
+        raise
