@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, LoraModel
 from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -71,7 +72,7 @@ class ResidentModel:
             safe = {"trust_remote_code": False, "local_files_only": bool(os.environ.get("HF_HUB_OFFLINE"))}
             tokenizer = AutoTokenizer.from_pretrained(source, **safe)
             base = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **safe)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise ModelFolderError(
                 f"The model “{source}” could not be loaded: {error}", "Choose a complete local safetensors folder."
             ) from error
@@ -85,6 +86,11 @@ class ResidentModel:
     @property
     def hidden_size(self) -> int:
         return int(self.base.config.get_text_config().hidden_size)
+
+    @property
+    def longest(self) -> int:
+        """How many tokens a prompt and its completion may have together."""
+        return int(getattr(self.base.config.get_text_config(), "max_position_embeddings", 1 << 20))
 
     @property
     def role(self) -> Role:
@@ -126,13 +132,14 @@ class ResidentModel:
         try:
             config = LoraConfig.from_pretrained(str(path))
             saved = load_file(path / WEIGHTS_FILE)
-        except (OSError, ValueError) as error:
-            raise ModelFolderError(f"The adapter in “{path}” could not be read: {error}") from error
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ModelFolderError(f"The adapter in “{path}” could not be read: {error}.") from error
         self._inject(name, config)
         with torch.no_grad():
             for key, parameter in self._adapter_parameters(name):
                 stored = saved.pop(_saved_key(key, name), None)
                 if stored is None or stored.shape != parameter.shape:
+                    self.detach(name)
                     raise ModelFolderError(f"The adapter in “{path}” does not fit this base model.")
                 parameter.copy_(stored)
 
@@ -174,7 +181,7 @@ class ResidentModel:
             save_file({k: v.detach().clone().contiguous() for k, v in head.items()}, aside / HEAD_FILE)
         sha256 = hash_adapter(aside)
         for file in aside.iterdir():
-            with file.open("rb") as written:
+            with file.open("r+b") as written:
                 os.fsync(written.fileno())
         os.replace(aside, path)
         return sha256
@@ -228,7 +235,10 @@ def load_head(path: Path) -> dict[str, Tensor]:
     """
     if not (path / HEAD_FILE).is_file():
         raise ModelFolderError(f"The adapter in “{path}” has no reward head.", "Train the reward model again.")
-    return load_file(path / HEAD_FILE)
+    try:
+        return load_file(path / HEAD_FILE)
+    except SafetensorError as error:
+        raise ModelFolderError(f"The reward head in “{path}” could not be read: {error}.") from error
 
 
 def hash_adapter(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,19 @@ def start_adapter(inputs: TrainingInputs, *, rank: int, alpha: int, seed: int) -
 def ids_of(model: ResidentModel, completion: Completion) -> list[int]:
     """The ids that were sampled, or those of the text when a person or a file supplied it."""
     return list(completion.completion_ids) or model.completion_ids(completion.text)
+
+
+def fitting(
+    model: ResidentModel, groups: Sequence[PreferenceGroup], max_length: int
+) -> tuple[tuple[PreferenceGroup, ...], int]:
+    """The groups whose prompt and longest completion fit into ``max_length`` tokens, and how many did not."""
+    limit = min(max_length, model.longest)
+    kept = []
+    for group in groups:
+        prompt, completions = group_ids(model, group)
+        if len(prompt) + max(map(len, completions)) <= limit:
+            kept.append(group)
+    return tuple(kept), len(groups) - len(kept)
 
 
 def group_ids(model: ResidentModel, group: PreferenceGroup) -> tuple[list[int], list[list[int]]]:

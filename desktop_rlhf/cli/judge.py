@@ -6,6 +6,7 @@ import contextlib
 import json
 import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -32,11 +33,19 @@ class Judge:
     def __init__(self, command: str) -> None:
         self.command = command
         try:
-            words = shlex.split(command)
+            # Windows splits by its own rules, in which a backslash belongs to a path.
+            words = command if sys.platform == "win32" else shlex.split(command)
+            if not words:
+                raise ValueError("it is empty")
             self._process = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,  # Ctrl+C asks us to stop, not the judge
             )
-        except (OSError, ValueError, IndexError) as error:
+        except (OSError, ValueError) as error:
             raise JudgeError(f"The judge command “{command}” could not be started: {error}.") from error
 
     def __enter__(self) -> Judge:
@@ -48,7 +57,7 @@ class Judge:
         """Let the judge end; when nothing went wrong so far, an ending with an error is one."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._process.stdin.close()
         if error is not None:
             self._process.kill()
@@ -73,7 +82,7 @@ class Judge:
         try:
             self._process.stdin.write(json.dumps(question, ensure_ascii=True) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
+        except OSError:
             raise self._ended() from None
         line = self._process.stdout.readline()
         if not line:

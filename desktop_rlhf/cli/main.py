@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -19,15 +20,18 @@ NAMES = ("new", "import", "sample", "label", "train", "compare", "export", "runs
 def run(argv: list[str]) -> int:
     """Carry out one verb; gives the exit status: 0, 1 when the world is not as it should be, 2 for wrong usage."""
     arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe may know fewer letters than a completion has
+            stream.reconfigure(errors="backslashreplace")
     try:
         result = arguments.verb(arguments)
     except WorldError as error:
         print(f"error: {error}", file=sys.stderr)
         if arguments.json is True:
-            print(json.dumps({"error": error.sentence, "next_step": error.next_step}, ensure_ascii=False))
+            print(json.dumps({"error": error.sentence, "next_step": error.next_step}))
         return 1
     if arguments.json is True:
-        print(json.dumps(result.data, ensure_ascii=False, allow_nan=False, default=str))
+        print(json.dumps(result.data, allow_nan=False, default=str))
     else:
         print(result.text)
     return 0
@@ -53,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--prompts", type=_positive, default=20, help="how many prompts, least sampled first")
     sample.add_argument("--per-prompt", type=_positive, default=2, help="2 to 6 completions each")
     sample.add_argument("--adapter", help="name or id of a policy adapter; the base when left out")
-    _sampling(sample)
+    _sampling(sample, seed=None)
 
     label = _verb(verb, "label", verbs.label, "let a program judge what waits")
     label.add_argument("--judge-command", required=True, metavar="CMD")
@@ -99,13 +103,13 @@ def _verb(
     return parser
 
 
-def _sampling(parser: argparse.ArgumentParser) -> None:
+def _sampling(parser: argparse.ArgumentParser, seed: int | None = 0) -> None:
     default = Sampler()
     parser.add_argument("--temperature", type=float, default=default.temperature)
     parser.add_argument("--top-p", type=float, default=default.top_p)
     parser.add_argument("--top-k", type=int, default=default.top_k)
     parser.add_argument("--max-new-tokens", type=_positive, default=default.max_new_tokens)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=seed, help="the same seed gives the same completions again")
 
 
 def _positive(text: str) -> int:

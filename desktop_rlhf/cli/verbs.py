@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.records.errors import BadInputError, NotEnoughDataError
 from desktop_rlhf.records.prompts import Split
+from desktop_rlhf.runs.spec import Value, with_settings
 from desktop_rlhf.side_by_side.blind import LEFT, RIGHT, TIE
 from desktop_rlhf.workbench.algorithms import spec_named
 from desktop_rlhf.workbench.messages import SampleGroups, SampleMatches, StartRun
@@ -72,6 +75,7 @@ def sample(arguments: argparse.Namespace) -> Result:
         if not prompts:
             raise NotEnoughDataError("The project has no prompts to sample for.", "Import some first.")
         before = project.label_counts().waiting
+        seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
         ending = work(
             project,
             SampleGroups(
@@ -80,11 +84,11 @@ def sample(arguments: argparse.Namespace) -> Result:
                 completions_per_prompt=arguments.per_prompt,
                 adapter_id=adapter.id if adapter else None,
                 sampler=_sampler(arguments),
-                seed=arguments.seed,
+                seed=seed,
             ),
         )
         waiting = project.label_counts().waiting
-    data = {"status": ending.status, "groups": waiting - before, "waiting": waiting}
+    data = {"status": ending.status, "groups": waiting - before, "waiting": waiting, "seed": seed}
     return Result(f"{waiting - before} groups sampled; {waiting} wait to be labelled.", data)
 
 
@@ -112,12 +116,13 @@ def train(arguments: argparse.Namespace) -> Result:
         # ``train dpo FOLDER`` is as clear as ``train FOLDER dpo``.
         arguments.project, arguments.algorithm = Path(arguments.algorithm), str(arguments.project)
     spec = spec_named(arguments.algorithm)
-    settings = {}
+    settings: dict[str, Value] = {}
     for text in arguments.set:
         name, equals, value = text.partition("=")
         if not equals:
             raise BadInputError(f"“{text}” is not a setting.", "Write --set name=value.")
         settings[name.strip()] = value.strip()
+    with_settings(spec, settings)  # a wrong setting is said before the model is loaded
     with _opened(arguments.project) as project:
         start = _adapter(project, arguments.start, AdapterKind.POLICY)
         reward = _adapter(project, arguments.reward_model, AdapterKind.REWARD)
@@ -132,7 +137,8 @@ def train(arguments: argparse.Namespace) -> Result:
             name=arguments.name,
         )
         ending = work(project, command)
-        assert ending.run_id is not None
+        if ending.run_id is None:
+            raise NotEnoughDataError("The run was stopped before it began.")
         run = project.run(ending.run_id)
         made = next((adapter for adapter in project.adapters() if adapter.run_id == run.id), None)
     data = {
@@ -157,10 +163,10 @@ def compare(arguments: argparse.Namespace) -> Result:
         prompts = [p for p in project.prompts(Split.HELD_OUT) if "refuse" not in p.tags][: arguments.prompts]
         if not prompts:
             raise NotEnoughDataError("There are no held-out prompts.", "Import some with --held-out.")
-        pair = project.side_by_side(candidate.id, baseline.id if baseline else None)
+        pair = project.side_by_side(candidate.id, baseline.id if baseline else None, len(prompts))
         ids = tuple(prompt.id for prompt in prompts)
         with Judge(arguments.judge_command) as judge:
-            work(project, SampleMatches(uuid4().hex, pair.id, ids, _sampler(arguments), arguments.seed))
+            ending = work(project, SampleMatches(uuid4().hex, pair.id, ids, _sampler(arguments), arguments.seed))
             while (showing := project.next_match(pair.id)) is not None:
                 choice = judge.ask(showing.prompt, (showing.left, showing.right))
                 side = TIE if choice is None else (LEFT, RIGHT)[choice]
@@ -169,7 +175,13 @@ def compare(arguments: argparse.Namespace) -> Result:
     found = rate.interval
     data = {"candidate": candidate.name, "baseline": baseline.name if baseline else "base", "win_rate": found.value}
     data |= {"low": found.low, "high": found.high, "n": found.n}
-    data |= {"wins": rate.wins, "losses": rate.losses, "ties": rate.ties, "side_by_side_id": pair.id}
+    data |= {
+        "wins": rate.wins,
+        "losses": rate.losses,
+        "ties": rate.ties,
+        "side_by_side_id": pair.id,
+        "status": ending.status,
+    }
     text = f"{candidate.name} wins {found.value:.0%} of {found.n} ({found.low:.0%} to {found.high:.0%})."
     return Result(text, data)
 
@@ -214,7 +226,7 @@ def _trainable() -> Sequence[str]:
 
 
 def _sampler(arguments: argparse.Namespace) -> Sampler:
-    if arguments.temperature < 0 or not 0 < arguments.top_p <= 1 or arguments.top_k < 0:
+    if not 0 <= arguments.temperature < math.inf or not 0 < arguments.top_p <= 1 or arguments.top_k < 0:
         raise BadInputError("The sampler cannot be used.", "Take a temperature >= 0, 0 < top-p <= 1 and top-k >= 0.")
     return Sampler(arguments.temperature, arguments.top_p, arguments.top_k, arguments.max_new_tokens)
 

@@ -212,10 +212,10 @@ class MainWindow(QMainWindow):
             self.failed.emit(error)
 
     def _open(self, path: Path) -> None:
+        self._show_start()
         try:
             project = Project.open(path)
         except WorldError as error:
-            self._show_start()
             self._banner.show_error(error)
             return
         engine = EngineHandle(path, self._make_engine) if self._make_engine else EngineHandle(path)
@@ -281,6 +281,8 @@ class MainWindow(QMainWindow):
         QSettings().setValue("window/geometry", self.saveGeometry())
         self.hide()
         self._then = None
+        if self._errand is not None:
+            self._errand.done.disconnect()  # or what it made would be opened behind a window that is gone
         if self._errand is not None and not self._errand.wait(CLOSE_WITHIN_S):
             self.left_behind = True
         if self._workspace is not None:

@@ -19,11 +19,16 @@ class Winner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """Two adapters to be compared on the same prompts with the same seeds. None is the base."""
+    """Two adapters to be compared on the same prompts with the same seeds. None is the base.
+
+    Attributes:
+        planned: how many matches were decided on before the first was judged.
+    """
 
     id: str
     candidate_id: str | None
     baseline_id: str | None
+    planned: int
     created_at: str = ""
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from desktop_rlhf.adapters.packing import hidden_states, pack
 from desktop_rlhf.adapters.resident import Role
-from desktop_rlhf.adapters.training import TrainingInputs, group_ids, ids_of
+from desktop_rlhf.adapters.training import TrainingInputs, fitting, group_ids, ids_of
 from desktop_rlhf.comparisons.pairs import split_by_prompt
 from desktop_rlhf.records.comparisons import PreferenceGroup
 from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
@@ -29,14 +29,16 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
         NotEnoughDataError: fewer comparisons than a reward model can learn from.
         NotFiniteError: the loss or a gradient became NaN or infinite.
     """
-    if len(inputs.groups) < FEWEST_COMPARISONS:
+    model = inputs.model
+    groups, too_long = fitting(model, inputs.groups, spec.max_length)
+    if len(groups) < FEWEST_COMPARISONS:
         raise NotEnoughDataError(
-            f"A reward model needs at least {FEWEST_COMPARISONS} comparisons with a winner; "
-            f"there are {len(inputs.groups)}.",
+            f"A reward model needs at least {FEWEST_COMPARISONS} comparisons with a winner; there are {len(groups)}.",
             "Label some more, then train again.",
         )
-    train_groups, held_out = split_by_prompt(inputs.groups, spec.held_out_share, spec.seed)
-    model = inputs.model
+    if too_long:
+        yield Noted(f"{too_long} comparisons are longer than {spec.max_length} tokens and were left out.")
+    train_groups, held_out = split_by_prompt(groups, spec.held_out_share, spec.seed)
     name = f"reward-{inputs.output_path.name}"
     model.new_adapter(name, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter"))
     head = RewardHead(model.hidden_size, spec.pooling)
@@ -95,33 +97,38 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     report: dict[str, object] = {"train_comparisons": len(train_groups), "steps": step}
     chosen_scores: list[float] = []
     rejected_scores: list[float] = []
-    longer = ties_in_length = right = 0
+    shares: list[float] = []
+    longer = ties_in_length = 0
     for group in held_out:
         if stop.requested:
             break
         scores = trained.score(pack([group_ids(model, group)]))
         lengths = [len(ids_of(model, c)) for c in group.completions]
+        shares.append(sum(bool(scores[b] > scores[w]) for b, w in group.pairs) / len(group.pairs))
         for better, worse in group.pairs:
             chosen_scores.append(scores[better].item())
             rejected_scores.append(scores[worse].item())
-            right += bool(scores[better] > scores[worse])
             longer += lengths[better] > lengths[worse]
             ties_in_length += lengths[better] == lengths[worse]
         done += 1
         yield Progressed("measuring on held-out prompts", done, work)
-    n = len(chosen_scores)
-    accuracy = wilson(right, n)
+    pairs, judged = len(chosen_scores), len(shares)
+    # Pairs of one ranking hang together, so the interval rests on the comparisons, each with its share of right pairs.
+    accuracy = wilson(sum(shares), judged)
     report |= {
         "held_out_accuracy": accuracy.value,
         "low": accuracy.low,
         "high": accuracy.high,
-        "n": n,
-        "longer_wins": (longer + ties_in_length / 2) / n if n else 0.5,
-        "shorter_wins": (n - longer - ties_in_length / 2) / n if n else 0.5,
+        "n": judged,
+        "pairs": pairs,
+        "longer_wins": (longer + ties_in_length / 2) / pairs if pairs else 0.5,
+        "shorter_wins": (pairs - longer - ties_in_length / 2) / pairs if pairs else 0.5,
         "scores_chosen": chosen_scores,
         "scores_rejected": rejected_scores,
     }
     everything = torch.tensor(chosen_scores + rejected_scores)
+    if not torch.isfinite(everything).all():
+        raise NotFiniteError("The reward model's scores are not numbers any more.", "Lower the learning rate.")
     if len(everything) >= 8 and everything.std() > 0:
         with torch.no_grad():
             head.gain.copy_(1 / everything.std())

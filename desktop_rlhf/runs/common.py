@@ -19,6 +19,14 @@ class LoraSpec(AlgorithmSpec):
         32, "The adapter's output is scaled by alpha / rank.", source="TRL ModelConfig", minimum=1
     )
     max_grad_norm: float = setting(
-        1.0, "Gradients longer than this are shortened to it.", minimum=0.0, advanced=True, source="transformers"
+        1.0, "Gradients longer than this are shortened to it.", minimum=1e-6, advanced=True, source="transformers"
+    )
+    max_length: int = setting(
+        1024,
+        "Longest prompt with its longest completion; what is longer is left out and counted.",
+        unit="tokens",
+        source="TRL",
+        minimum=8,
+        advanced=True,
     )
     seed: int = setting(0, "Everything random in the run is drawn from it.", minimum=0, advanced=True)

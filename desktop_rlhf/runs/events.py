@@ -46,14 +46,6 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointSaved:
-    """The run can be resumed from the folder ``path``."""
-
-    step: int
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
 class AdapterSaved:
     """The adapter stands in its folder. ``report`` is what the run measured of it at the end."""
 
@@ -62,4 +54,4 @@ class AdapterSaved:
     report: Mapping[str, object] = field(default_factory=dict)
 
 
-Event: TypeAlias = Progressed | StepTaken | SampleShown | Noted | CheckpointSaved | AdapterSaved
+Event: TypeAlias = Progressed | StepTaken | SampleShown | Noted | AdapterSaved

@@ -50,9 +50,21 @@ class ComparisonTable(Table):
             self.insert("retractions", row, ignore=True)
 
     def last(self) -> Comparison | None:
-        """The newest judgement."""
-        found = self._read(f"SELECT * {_STANDING} ORDER BY rowid DESC LIMIT 1")
+        """The newest judgement that was made here; imported ones have no showing to go back to."""
+        here = "group_id IN (SELECT id FROM groups WHERE to_label)"
+        found = self._read(f"SELECT * {_STANDING} AND {here} ORDER BY rowid DESC LIMIT 1")
         return found[0] if found else None
+
+    def holds_pair(self, prompt_id: str, chosen: str, rejected: str) -> bool:
+        """Whether a judgement that stands prefers the one text to the other for this prompt."""
+        sql = f"""
+            SELECT count(*) FROM (SELECT id {_STANDING} AND prompt_id = ? AND mode = 'pairwise') AS judged
+            JOIN compared AS better ON better.comparison_id = judged.id AND better.rank = 1
+            JOIN compared AS worse ON worse.comparison_id = judged.id AND worse.rank = 2
+            JOIN completions AS a ON a.id = better.completion_id AND a.text = ?
+            JOIN completions AS b ON b.id = worse.completion_id AND b.text = ?
+        """
+        return bool(self.value(sql, [prompt_id, chosen, rejected]))
 
     def all(self) -> list[Comparison]:
         """Oldest first."""

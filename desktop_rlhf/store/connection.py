@@ -9,9 +9,10 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from desktop_rlhf.records.errors import DiskFullError
+from desktop_rlhf.records.errors import DiskFullError, ProjectError
 
 BUSY_TIMEOUT_MS = 5000
+_UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _WRITE_FAILED = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC)
 
 
@@ -49,11 +50,16 @@ class Connection:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of a full disk into an error for the person."""
+    """Turn what SQLite says of a full disk, or of a file it cannot use, into an error for the person."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorcode", None) in _WRITE_FAILED:
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & 0xFF in _UNUSABLE:
+            raise ProjectError(
+                f"“{path}” cannot be used: {error}.", "Restore it from a copy, or choose another."
+            ) from error
+        if code in _WRITE_FAILED:
             raise DiskFullError(
                 f"There is no room left to write to “{path.parent}”.",
                 "Make some space and try again; what was saved before is safe.",

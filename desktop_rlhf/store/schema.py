@@ -61,6 +61,7 @@ CREATE TABLE comparisons (
     labeller TEXT NOT NULL, duration_s REAL NOT NULL, created_at TEXT NOT NULL
 ) STRICT;;
 CREATE INDEX comparisons_by_group ON comparisons (group_id);;
+CREATE INDEX comparisons_by_prompt ON comparisons (prompt_id);;
 CREATE TABLE compared (
     comparison_id TEXT NOT NULL REFERENCES comparisons (id), place INTEGER NOT NULL,
     completion_id TEXT NOT NULL REFERENCES completions (id), rank INTEGER CHECK (rank >= 1),
@@ -82,7 +83,7 @@ CREATE INDEX samples_by_run ON samples (run_id);;
 CREATE TABLE notes (run_id TEXT NOT NULL REFERENCES runs (id), sentence TEXT NOT NULL) STRICT;;
 CREATE TABLE side_by_sides (
     id TEXT PRIMARY KEY, candidate_id TEXT REFERENCES adapters (id), baseline_id TEXT REFERENCES adapters (id),
-    created_at TEXT NOT NULL
+    planned INTEGER NOT NULL, created_at TEXT NOT NULL
 ) STRICT;;
 CREATE TABLE matches (
     id TEXT PRIMARY KEY, side_by_side_id TEXT NOT NULL REFERENCES side_by_sides (id),

@@ -28,6 +28,7 @@ class SideBySideTable(Table):
             "id": side_by_side.id,
             "candidate_id": side_by_side.candidate_id,
             "baseline_id": side_by_side.baseline_id,
+            "planned": side_by_side.planned,
             "created_at": side_by_side.created_at or clock.now(),
         }
         with self.store.transaction():

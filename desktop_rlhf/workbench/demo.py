@@ -34,7 +34,7 @@ COMPLETIONS_PER_PROMPT = 4
 SAMPLER = Sampler(max_new_tokens=24)
 REWARD: dict[str, Value] = {"learning_rate": 3e-4}
 DPO: dict[str, Value] = {"learning_rate": 2e-4}
-PPO: dict[str, Value] = {"learning_rate": 2e-4, "max_new_tokens": 24, "kl_coef": 0.1}
+PPO: dict[str, Value] = {"learning_rate": 2e-4, "max_new_tokens": 24, "kl_coef": 0.2}
 
 
 def line_length(text: str) -> float:
@@ -98,12 +98,11 @@ class _Demo:
             with self._stage("reward"):
                 reward = self._train("reward", REWARD)
             figures: dict[str, object] = {"rule": line_length.__doc__, "comparisons": len(self.project.comparisons())}
-            figures["reward"] = {k: reward[k] for k in ("held_out_accuracy", "low", "high", "n", "longer_wins")}
-            self.say(
-                "Reward model: {held_out_accuracy:.0%} of {n} held-out pairs ({low:.0%} to {high:.0%}).".format(
-                    **reward
-                )
-            )
+            figures["reward"] = {
+                k: reward[k] for k in ("held_out_accuracy", "low", "high", "n", "pairs", "longer_wins")
+            }
+            interval = f"{reward['low']:.0%} to {reward['high']:.0%}, n = {reward['n']}"
+            self.say(f"reward model: agrees on {reward['held_out_accuracy']:.0%} of held-out comparisons ({interval})")
             for name, settings in (("dpo", DPO), ("ppo", PPO)):
                 with self._stage(name):
                     self._train(name, settings)
@@ -134,7 +133,7 @@ class _Demo:
         """Win rate against the base on held-out prompts, and the run's curves."""
         adapter = self.project.adapters(AdapterKind.POLICY)[0]
         ids = _plain(self.project.prompts(Split.HELD_OUT), HELD_OUT_PROMPTS)
-        pair = self.project.side_by_side(adapter.id, None)
+        pair = self.project.side_by_side(adapter.id, None, len(ids))
         self._work(SampleMatches(uuid4().hex, pair.id, ids, SAMPLER, SEED))
         while (match := self.project.next_match(pair.id)) is not None:
             left, right = line_length(match.left.text), line_length(match.right.text)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from desktop_rlhf.records.errors import WorldError
+from desktop_rlhf.records.errors import ModelFolderError, WorldError
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.stop import StopToken
 from desktop_rlhf.store.store import Store
@@ -138,8 +138,12 @@ class Engine:
                 self.close()
 
     def close(self) -> None:
-        """Close the engine's connection to the store; on the thread that ran it."""
+        """Break off what still runs and close the connection to the store; on the thread that ran the engine."""
         if self._bench is not None:
+            for task in self._tasks:
+                if task.job is not None:
+                    task.job.close()
+            self._tasks.clear()
             self._bench.store.close()
             self._bench = None
 
@@ -149,6 +153,7 @@ class Engine:
         import torch
 
         from desktop_rlhf.adapters.base_models import base_model_folder
+        from desktop_rlhf.adapters.folders import hash_model_folder
         from desktop_rlhf.adapters.resident import ResidentModel
         from desktop_rlhf.workbench import training_job
         from desktop_rlhf.workbench.jobs import Bench
@@ -159,12 +164,18 @@ class Engine:
         store = Store.open(self._path / "project.sqlite")
         try:
             self._say(ModelLoading("Reading the model…"))
-            base_model = store.info().base_model
-            model = ResidentModel.load(str(base_model_folder(base_model)))
+            info = store.info()
+            folder = base_model_folder(info.base_model)
+            model = ResidentModel.load(str(folder))
+            if hash_model_folder(folder) != info.base_sha256:
+                raise ModelFolderError(
+                    f"The base model in “{folder}” is not the one that this project was made with.",
+                    "Put the old one back, or make a new project.",
+                )
         except BaseException:
             store.close()
             raise
-        self._say(ModelLoaded(Path(base_model).name, model.parameters, time.monotonic() - began))
+        self._say(ModelLoaded(Path(info.base_model).name, model.parameters, time.monotonic() - began))
         return Bench(self._path, store, model)
 
     def _take_in(self, wait: bool) -> bool:
@@ -174,7 +185,7 @@ class Engine:
                 self._inbox.get()()
             if self._closing.is_set():
                 return bool(self._tasks)
-            if any(not task.paused or task.stop.requested for task in self._tasks):
+            if any(self._first(is_training) for is_training in (False, True)):
                 return True
             if not wait:
                 return False
@@ -183,9 +194,14 @@ class Engine:
     def _turn(self) -> None:
         """One piece of work for the first job that samples and one for the first run."""
         for is_training in (False, True):
-            task = next((t for t in self._tasks if t.is_training is is_training), None)
-            if task and (not task.paused or task.stop.requested):
+            if task := self._first(is_training):
                 self._advance(task)
+
+    def _first(self, is_training: bool) -> _Task | None:
+        """The job of a kind that can go on now: one that was told to stop, or the first unless it is paused."""
+        own = [task for task in self._tasks if task.is_training is is_training]
+        stopped = next((task for task in own if task.stop.requested), None)
+        return stopped or next((task for task in own[:1] if not task.paused), None)
 
     def _advance(self, task: _Task) -> None:
         assert self._bench is not None

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import cast
 from uuid import uuid4
 
-from desktop_rlhf.adapters.resident import ResidentModel
+from desktop_rlhf.adapters.resident import ResidentModel, hash_adapter
 from desktop_rlhf.completions.sampling import Drawn, sample
 from desktop_rlhf.records.completions import Completion, Sampler
+from desktop_rlhf.records.errors import BadInputError, ModelFolderError
 from desktop_rlhf.records.prompts import Prompt
 from desktop_rlhf.records.verdicts import Match
 from desktop_rlhf.runs.seeds import derive_seed
@@ -50,7 +51,22 @@ class Bench:
     model: ResidentModel
 
     def adapter_path(self, adapter_id: str) -> Path:
-        return self.project_path / self.store.adapters.get(adapter_id).path
+        """The folder of an adapter, after a look that its files are the ones that were saved.
+
+        Raises:
+            ModelFolderError: they are gone or were changed.
+        """
+        adapter = self.store.adapters.get(adapter_id)
+        path = self.project_path / adapter.path
+        try:
+            found = hash_adapter(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelFolderError(f"The files of the adapter “{adapter.name}” cannot be read: {error}.") from error
+        if found != adapter.sha256:
+            raise ModelFolderError(
+                f"The files of the adapter “{adapter.name}” are not the ones that were saved.", "Train it again."
+            )
+        return path
 
 
 def sample_groups(bench: Bench, command: SampleGroups, stop: StopToken) -> Job:
@@ -153,6 +169,13 @@ def _draw(
 ) -> Generator[News, None, list[Drawn] | None]:
     """Sample one batch and tell how far the whole job is."""
     ids = [bench.model.prompt_ids(prompt.messages) for prompt in prompts]
+    for prompt, own in zip(prompts, ids, strict=True):
+        if len(own) + sampler.max_new_tokens > bench.model.longest:
+            raise BadInputError(
+                f"The prompt “{prompt.text[:40]}…” is too long for this model: {len(own)} tokens and "
+                f"{sampler.max_new_tokens} to write do not fit into {bench.model.longest}.",
+                "Write fewer tokens, or shorten the prompt.",
+            )
     sampling = sample(bench.model, name, ids, seeds, sampler, stop)
     while True:
         try:

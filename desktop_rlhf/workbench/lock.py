@@ -6,18 +6,24 @@ import os
 import sys
 from pathlib import Path
 
-from desktop_rlhf.records.errors import ProjectBusyError
+from desktop_rlhf.records.errors import ProjectBusyError, ProjectError
 
 
 class ProjectLock:
     """Held from construction to ``release``.
 
     Raises:
+        ProjectError: the folder cannot be written to.
         ProjectBusyError: another process, or another part of this one, holds it.
     """
 
     def __init__(self, project_path: Path) -> None:
-        self._file = os.open(project_path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._file = os.open(project_path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ProjectError(
+                f"“{project_path}” cannot be written to: {error.strerror}.", "Choose a folder that is yours."
+            ) from error
         try:
             _take(self._file)
         except OSError as error:

@@ -26,6 +26,7 @@ from desktop_rlhf.runs.events import SampleShown
 from desktop_rlhf.settings import STARTER_MODEL_NAME
 from desktop_rlhf.side_by_side.blind import shuffled, winner_of
 from desktop_rlhf.store.clock import now
+from desktop_rlhf.store.connection import translated
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.lock import ProjectLock
 from desktop_rlhf.workbench.training_data import labelled_pairs
@@ -68,7 +69,7 @@ class LabelCounts:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What a file brought: new prompts, prompts that were there already, and comparisons."""
+    """What a file brought: new prompts, prompts that were there already, and new comparisons."""
 
     prompts: int
     duplicates: int
@@ -134,6 +135,7 @@ class Project:
                 project._add_starter_prompts()
         except BaseException:
             lock.release()
+            _clear(path)
             raise
         return project
 
@@ -150,9 +152,10 @@ class Project:
             raise ProjectError(f"“{path}” holds no project.", "Choose the folder of a project, or make a new one.")
         lock = ProjectLock(path)
         try:
-            store = Store.open(path / STORE_FILE)
-            store.runs.interrupt_running()
-            return cls(path, store, lock)
+            with translated(path / STORE_FILE):
+                store = Store.open(path / STORE_FILE)
+                store.runs.interrupt_running()
+                return cls(path, store, lock)
         except BaseException:
             lock.release()
             raise
@@ -181,13 +184,14 @@ class Project:
         asked = [*imported.prompts, *(row.prompt for row in imported.preferences)]
         with self._store.transaction():
             new = self._store.prompts.add([(prompt, prompt_key(prompt)) for prompt in asked])
-            for row in imported.preferences:
-                self._add_preference(row)
-        return ImportReport(new, len(asked) - new, len(imported.preferences))
+            pairs = sum(self._add_preference(row) for row in imported.preferences)
+        return ImportReport(new, len(asked) - new, pairs)
 
-    def _add_preference(self, row: PreferenceRow) -> None:
-        """Store an imported preference as a judged pair; its completions have texts but no sampled ids."""
+    def _add_preference(self, row: PreferenceRow) -> int:
+        """Store an imported preference as a judged pair; its completions have texts but no sampled ids. 1 when new."""
         prompt_id = self._store.prompts.id_of(prompt_key(row.prompt)) or row.prompt.id
+        if self._store.comparisons.holds_pair(prompt_id, row.chosen, row.rejected):
+            return 0
         group_id = uuid4().hex
         pair = tuple(
             Completion(uuid4().hex, prompt_id, group_id, None, text, (), ended=True, sampler=Sampler(), seed=0)
@@ -200,6 +204,7 @@ class Project:
                 uuid4().hex, prompt_id, "pairwise", ids, Outcome.RANKED, (1, 2), labeller=row.prompt.source or "import"
             )
         )
+        return 1
 
     def export_prompts(self, path: Path) -> int:
         """Write every prompt as TXT, CSV or JSONL by the file's ending; gives how many."""
@@ -318,9 +323,9 @@ class Project:
 
     # Comparing
 
-    def side_by_side(self, candidate_id: str | None, baseline_id: str | None) -> SideBySide:
-        """Begin a new side by side; None is the base. Its matches are sampled by the engine."""
-        made = SideBySide(uuid4().hex, candidate_id, baseline_id, now())
+    def side_by_side(self, candidate_id: str | None, baseline_id: str | None, planned: int) -> SideBySide:
+        """Begin a new side by side of ``planned`` matches, which the engine samples; None is the base."""
+        made = SideBySide(uuid4().hex, candidate_id, baseline_id, planned, now())
         self._store.side_by_sides.add(made)
         return made
 
@@ -360,6 +365,14 @@ class Project:
 
     def win_rate(self, side_by_side_id: str) -> WinRate:
         return self._store.side_by_sides.win_rate(side_by_side_id)
+
+
+def _clear(path: Path) -> None:
+    """Take away what the making of a project left when it was broken off."""
+    for name in (STORE_FILE, f"{STORE_FILE}-wal", f"{STORE_FILE}-shm", ".lock"):
+        (path / name).unlink(missing_ok=True)
+    (path / ADAPTERS_FOLDER).rmdir()
+    path.rmdir()
 
 
 class _writing:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Mapping
+from typing import cast
 from uuid import uuid4
 
 import torch
 
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
-from desktop_rlhf.records.errors import DiskFullError, OutOfMemoryError, WorldError
+from desktop_rlhf.records.errors import DiskFullError, OutOfMemoryError, SpecError, WorldError
 from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
 from desktop_rlhf.runs.algorithm import resolve
 from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed, SampleShown, StepTaken
-from desktop_rlhf.runs.spec import with_settings
+from desktop_rlhf.runs.spec import AlgorithmSpec, Value, with_settings
 from desktop_rlhf.runs.stop import StopToken
 from desktop_rlhf.store.clock import now
 from desktop_rlhf.workbench.algorithms import spec_named
@@ -31,6 +33,12 @@ REFUSAL_TAG = "refuse"
 def train(bench: Bench, command: StartRun, stop: StopToken) -> Job:
     """Run an algorithm from its row in the store to its one ending there."""
     spec = with_settings(spec_named(command.algorithm), command.settings)
+    if command.parent_adapter_id and spec.makes != AdapterKind.POLICY:
+        raise SpecError(f"{spec.title} always starts from the base.", "Leave the adapter to start from out.")
+    if command.reward_adapter_id and not spec.needs_reward_model:
+        raise SpecError(f"{spec.title} uses no reward model.", "Leave it out.")
+    if command.parent_adapter_id:
+        spec = _in_shape_of(bench, command.parent_adapter_id, spec, command.settings)
     groups = training_groups(bench.store) if spec.needs_comparisons else ()
     run = Run(
         id=uuid4().hex,
@@ -55,7 +63,6 @@ def train(bench: Bench, command: StartRun, stop: StopToken) -> Job:
     yield JobStarted(command.job_id, f"Training: {spec.title}", run.id)
 
     book = _Book(bench, run.id)
-    attached = bench.model.attached
     adapter_id = None
     try:
         for event in resolve(type(spec))(spec, inputs, stop):
@@ -69,13 +76,27 @@ def train(bench: Bench, command: StartRun, stop: StopToken) -> Job:
             yield RunSaid(run.id, event)
         book.flush()
     except BaseException as error:
-        for name in bench.model.attached - attached:
-            bench.model.detach(name)
+        # Only what the run itself attached: a sampling job may hold adapters of its own.
+        for name in bench.model.attached:
+            if name.endswith(inputs.output_path.name):
+                bench.model.detach(name)
         explained = explain(error)
-        book.end(RunStatus.FAILED, explained.sentence if isinstance(explained, WorldError) else repr(error))
+        book.end(RunStatus.FAILED, _reason(explained))
         raise explained from error
     book.end(RunStatus.STOPPED if stop.requested else RunStatus.COMPLETED)
     return Ending(run.id, adapter_id)
+
+
+def _in_shape_of(bench: Bench, parent_id: str, spec: AlgorithmSpec, asked: Mapping[str, Value]) -> AlgorithmSpec:
+    """The spec with the rank and alpha of the adapter that is trained on; other ones cannot be asked for."""
+    made = bench.store.runs.get(bench.store.adapters.get(parent_id).run_id).settings
+    shape = {name: made[name] for name in ("lora_rank", "lora_alpha")}
+    for name, value in shape.items():
+        if name in asked and str(asked[name]) != str(value):
+            raise SpecError(
+                f"The adapter to go on from has {name} {value}.", f"Leave {name} out, or start from the base."
+            )
+    return with_settings(type(spec), spec.as_settings() | cast("dict[str, Value]", shape))
 
 
 def explain(error: BaseException) -> BaseException:
@@ -89,6 +110,16 @@ def explain(error: BaseException) -> BaseException:
     if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left on device" in text:
         return DiskFullError("The disk is full.", "Make some space and train again; what was saved before is safe.")
     return error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, WorldError):
+        return error.sentence
+    return (
+        "It was broken off."
+        if isinstance(error, KeyboardInterrupt | GeneratorExit)
+        else f"A fault in the program: {error!r}."
+    )
 
 
 class _Book:

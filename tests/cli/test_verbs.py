@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from desktop_rlhf.__main__ import main
+from desktop_rlhf.workbench.project import Project
 
 JUDGE = Path(__file__).parent.parent / "road" / "judge.py"
 
@@ -135,3 +138,32 @@ def test_that_a_base_model_that_is_not_plain_data_is_refused(verb, tmp_path, spo
     assert status == 1
     assert answer["error"]
     assert not (tmp_path / "project").exists()
+
+
+def test_that_sampling_again_writes_other_completions_and_a_seed_the_same(project, verb) -> None:
+    texts = []
+    for seed in ([], [], ["--seed", 5], ["--seed", 5]):
+        verb("sample", project, "--prompts", 400, "--max-new-tokens", 2, *seed)
+        rows = Project.open(project)
+        newest = [
+            c for c in rows._store.db.query("SELECT text, prompt_id FROM completions ORDER BY rowid DESC LIMIT 300")
+        ]
+        texts.append(sorted((c["prompt_id"], c["text"]) for c in newest))
+        rows.close()
+    assert texts[0] != texts[1]
+    assert texts[2] == texts[3]
+
+
+@pytest.mark.parametrize("temperature", ["nan", "inf", "-1"])
+def test_that_a_temperature_that_is_none_is_a_clear_error(project, verb, temperature) -> None:
+    status, answer = verb("sample", project, f"--temperature={temperature}")
+    assert (status, "sampler" in answer["error"]) == (1, True)
+
+
+def test_that_what_a_completion_holds_reaches_a_pipe_of_few_letters(project, tmp_path) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])}
+    for json_or_text in (["--json"], []):
+        command = [sys.executable, "-m", "desktop_rlhf", "runs", str(tmp_path / "kein Projekt – ü"), *json_or_text]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 1
+        assert "holds no project" in done.stderr

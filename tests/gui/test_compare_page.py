@@ -185,7 +185,7 @@ def test_that_an_unfinished_one_can_be_continued_and_a_finished_one_read(qtbot, 
 
 
 def test_that_one_whose_sampling_never_began_is_sampled_again(page, project, engines):
-    made = project.side_by_side("kind", None)
+    made = project.side_by_side("kind", None, 12)
     page.refresh()
     page.findChild(QPushButton, f"compare-open-{made.id}").click()
     assert engines[-1].commands[-1].side_by_side_id == made.id

@@ -510,3 +510,15 @@ class _Quiet:
 
     def run(self) -> None:
         self._end.wait()
+
+
+def test_that_closing_while_a_project_is_made_opens_nothing_behind_the_closed_window(
+    window, qtbot, engines, tmp_path, tiny_model_path
+):
+    path = tmp_path / "late"
+    window.make_project(NewProject(path, "Late", str(tiny_model_path)))
+    window.close()
+    qtbot.wait(200)
+    assert window.workspace is None
+    assert engines == []
+    Project.open(path).close()

@@ -70,7 +70,8 @@ def test_that_a_planted_preference_is_found_and_scores_come_out_normalised(llama
     saved = events[-1]
     assert isinstance(saved, AdapterSaved)
     assert saved.report["held_out_accuracy"] >= 0.9
-    assert saved.report["n"] == 3 * len({g.prompt.id for g in groups}) - 3 * saved.report["train_comparisons"]
+    assert saved.report["n"] == len(groups) - saved.report["train_comparisons"]
+    assert saved.report["pairs"] == 3 * saved.report["n"]
     assert llama.base_sha256() == base
     assert not llama.attached
 

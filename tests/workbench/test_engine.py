@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -66,7 +68,7 @@ def test_that_the_whole_road_runs_and_leaves_adapters_with_their_history(labelle
     said = work(StartRun("d", "dpo", SMALL, parent_adapter_id=ppo.id))
     assert labelled.adapters()[0].parent_id == ppo.id
 
-    pair = labelled.side_by_side(ppo.id, None)
+    pair = labelled.side_by_side(ppo.id, None, 6)
     ids = tuple(prompt.id for prompt in labelled.prompts(Split.HELD_OUT))
     work(SampleMatches("e", pair.id, ids, Sampler(max_new_tokens=5), seed=3))
     assert labelled.matches(pair.id) == 6
@@ -83,7 +85,7 @@ def test_that_the_whole_road_runs_and_leaves_adapters_with_their_history(labelle
 
 
 def test_that_a_side_by_side_that_was_broken_off_goes_on_where_it_was(project, work) -> None:
-    pair = project.side_by_side(None, None)
+    pair = project.side_by_side(None, None, 6)
     ids = tuple(prompt.id for prompt in project.prompts(Split.HELD_OUT))
     work(SampleMatches("a", pair.id, ids[:2], Sampler(max_new_tokens=4), seed=3))
     work(SampleMatches("b", pair.id, ids, Sampler(max_new_tokens=4), seed=3))
@@ -91,7 +93,7 @@ def test_that_a_side_by_side_that_was_broken_off_goes_on_where_it_was(project, w
 
 
 def test_that_the_same_seed_on_both_sides_gives_the_same_text_where_the_models_are_the_same(project, work) -> None:
-    pair = project.side_by_side(None, None)
+    pair = project.side_by_side(None, None, 6)
     ids = tuple(prompt.id for prompt in project.prompts(Split.HELD_OUT))
     work(SampleMatches("e", pair.id, ids, Sampler(max_new_tokens=8), seed=3))
     showing = project.next_match(pair.id)
@@ -225,6 +227,151 @@ def test_that_a_run_that_breaks_ends_once_and_leaves_no_adapter_behind(
     assert labelled.adapters() == []
     monkeypatch.undo()
     assert endings(work(StartRun("run", "dpo", SMALL)))[0].status is RunStatus.COMPLETED
+
+
+def test_that_a_run_that_breaks_leaves_the_adapter_that_others_sample_from_alone(
+    labelled, work, sampling, monkeypatch
+) -> None:
+    work(StartRun("first", "dpo", SMALL | {"epochs": 5}))
+    speaker = labelled.adapters()[0].id
+    alone = replace(sampling(2, job_id="alone"), adapter_id=speaker)
+    work(alone)
+    spoken = {c.text for c in labelled._store.completions.get_all(_newest(labelled, 24)).values()}
+    real = training_job.resolve
+
+    def breaking(spec):
+        train = real(spec)
+
+        def run(*arguments):
+            for count, event in enumerate(train(*arguments)):
+                if count == 4:
+                    raise ZeroDivisionError
+                yield event
+
+        return run
+
+    monkeypatch.setattr(training_job, "resolve", breaking)
+    begun = []
+
+    def ask(engine, news):
+        if isinstance(news, JobStarted) and news.run_id and not begun:
+            begun.append(news)
+            engine.submit(replace(alone, job_id="beside"))
+
+    said = work(StartRun("breaks", "dpo", SMALL), meanwhile=ask)
+    assert {e.job_id: e.status for e in endings(said)} == {"breaks": RunStatus.FAILED, "beside": RunStatus.COMPLETED}
+    assert {c.text for c in labelled._store.completions.get_all(_newest(labelled, 24)).values()} == spoken
+
+
+def _newest(project, count: int) -> list[str]:
+    rows = project._store.db.query("SELECT id FROM completions ORDER BY rowid DESC LIMIT ?", [count])
+    return [row["id"] for row in rows]
+
+
+def test_that_a_run_behind_a_paused_one_can_be_stopped(labelled, work) -> None:
+    def act(engine, news):
+        if isinstance(news, RunSaid) and isinstance(news.event, StepTaken) and news.event.step == 1:
+            engine.pause("first")
+        if isinstance(news, JobPaused):
+            engine.stop("second")
+        if isinstance(news, JobEnded) and news.job_id == "second":
+            engine.resume("first")
+
+    said = work(StartRun("first", "dpo", SMALL), StartRun("second", "dpo", SMALL), meanwhile=act)
+    assert {e.job_id: e.status for e in endings(said)} == {"first": RunStatus.COMPLETED, "second": RunStatus.STOPPED}
+
+
+def test_that_an_engine_whose_runs_all_wait_takes_no_time(labelled, work, monkeypatch) -> None:
+    turns = []
+    real = Engine._turn
+    monkeypatch.setattr(Engine, "_turn", lambda self: (turns.append(1), real(self))[1])
+
+    def act(engine, news):
+        if isinstance(news, RunSaid) and isinstance(news.event, StepTaken) and news.event.step == 1:
+            engine.pause("first")
+
+    said = work(StartRun("first", "dpo", SMALL), StartRun("second", "dpo", SMALL), meanwhile=act)
+    assert not endings(said)
+    assert len(turns) < 200
+
+
+def test_that_ppo_stops_between_its_micro_batches(labelled, work) -> None:
+    work(StartRun("r", "reward", SMALL))
+    after = []
+
+    def act(engine, news):
+        if isinstance(news, JobProgressed) and news.stage == "learning":
+            engine.stop("run")
+            after.append(news)
+
+    settings = PPO | {"updates": 1, "ppo_epochs": 30, "prompts_per_update": 4}
+    command = StartRun("run", "ppo", settings, reward_adapter_id=labelled.adapters()[0].id)
+    (ending,) = endings(work(command, meanwhile=act))
+    assert ending.status is RunStatus.STOPPED
+    assert ending.adapter_id is None
+    assert 0 < len(after) < 60
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [({"lora_rank": 8}, "has lora_rank 4"), ({"lora_alpha": "16"}, "has lora_alpha 8")],
+)
+def test_that_a_run_that_goes_on_has_the_shape_of_its_parent(labelled, work, change, sentence) -> None:
+    work(StartRun("a", "dpo", SMALL))
+    parent = labelled.adapters()[0].id
+    (ending,) = endings(work(StartRun("b", "dpo", {"epochs": 1}, parent_adapter_id=parent)))
+    assert ending.status is RunStatus.COMPLETED
+    assert (labelled.runs()[0].settings["lora_rank"], labelled.runs()[0].settings["lora_alpha"]) == (4, 8)
+    (ending,) = endings(work(StartRun("c", "dpo", change, parent_adapter_id=parent)))
+    assert sentence in ending.reason
+
+
+def test_that_what_an_algorithm_does_not_use_is_refused(labelled, work) -> None:
+    work(StartRun("a", "dpo", SMALL), StartRun("b", "reward", SMALL))
+    reward, dpo = labelled.adapters()
+    (ending,) = endings(work(StartRun("c", "reward", SMALL, parent_adapter_id=dpo.id)))
+    assert "always starts from the base" in ending.reason
+    (ending,) = endings(work(StartRun("d", "dpo", SMALL, reward_adapter_id=reward.id)))
+    assert "uses no reward model" in ending.reason
+
+
+@pytest.mark.parametrize("spoil", ["changed", "cut", "gone"])
+def test_that_an_adapter_whose_files_are_not_as_saved_is_one_sentence(labelled, work, sampling, spoil) -> None:
+    work(StartRun("a", "dpo", SMALL))
+    adapter = labelled.adapters()[0]
+    weights = labelled.path / adapter.path / "adapter_model.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    if spoil != "gone":
+        weights.write_bytes(content[:50] if spoil == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
+    (ending,) = endings(work(replace(sampling(2), adapter_id=adapter.id)))
+    assert adapter.name in ending.reason
+    assert not ending.traceback
+
+
+def test_that_a_base_that_was_swapped_is_noticed(project, work, monkeypatch) -> None:
+    monkeypatch.setattr("desktop_rlhf.adapters.folders.hash_model_folder", lambda _: "another")
+    (failed,) = (news for news in work() if isinstance(news, EngineFailed))
+    assert "not the one that this project was made with" in failed.reason
+
+
+def test_that_a_prompt_that_does_not_fit_is_one_sentence_and_training_leaves_it_out(labelled, work, sampling, tmp_path):
+    (tmp_path / "long.txt").write_text("long " * 200)
+    labelled.import_file(tmp_path / "long.txt")
+    ids = tuple(prompt.id for prompt in labelled.prompts()[-1:])
+    (ending,) = endings(work(replace(sampling(2), prompt_ids=ids)))
+    assert "too long for this model" in ending.reason
+    row = {"prompt": [{"role": "user", "content": "q"}]}
+    row |= {name: [{"role": "assistant", "content": text}] for name, text in (("chosen", "x" * 600), ("rejected", "y"))}
+    (tmp_path / "long.jsonl").write_text(json.dumps(row))
+    labelled.import_file(tmp_path / "long.jsonl")
+    for algorithm in ("dpo", "reward"):
+        (ending,) = endings(work(StartRun(algorithm, algorithm, SMALL)))
+        assert ending.status is RunStatus.COMPLETED
+        assert any("1 comparisons are longer" in note for note in labelled.notes(ending.run_id))
+    command = StartRun("ppo", "ppo", PPO, reward_adapter_id=labelled.adapters(AdapterKind.REWARD)[0].id)
+    (ending,) = endings(work(command))
+    assert labelled.notes(ending.run_id) == ["1 prompts are too long and were left out."]
 
 
 def test_that_a_missing_base_model_is_said_by_the_engine(project, work, tiny_model_path, monkeypatch) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from desktop_rlhf.records.comparisons import Outcome
-from desktop_rlhf.records.errors import BadInputError, ModelFolderError, ProjectBusyError, ProjectError
+from desktop_rlhf.records.errors import BadInputError, DiskFullError, ModelFolderError, ProjectBusyError, ProjectError
 from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.records.runs import RunStatus
-from desktop_rlhf.workbench.project import Project
+from desktop_rlhf.workbench.project import STORE_FILE, Project
 
 
 def test_that_a_shown_order_is_shuffled_kept_and_stored(project, work, sampling) -> None:
@@ -106,3 +106,43 @@ def test_that_a_folder_with_something_in_it_is_not_made_a_project(tmp_path: Path
     with pytest.raises(ModelFolderError):
         Project.create(tmp_path / "new", base_model=str(tmp_path / "no-model"))
     assert not (tmp_path / "new").exists()
+
+
+def test_that_imported_preferences_come_in_once_and_are_not_what_undo_takes_back(
+    labelled: Project, tmp_path: Path
+) -> None:
+    row = {"prompt": [{"role": "user", "content": "q"}]}
+    row |= {name: [{"role": "assistant", "content": name}] for name in ("chosen", "rejected")}
+    (tmp_path / "prefs.jsonl").write_text(json.dumps(row))
+    mine = labelled.comparisons()
+    assert labelled.import_file(tmp_path / "prefs.jsonl").comparisons == 1
+    assert labelled.import_file(tmp_path / "prefs.jsonl").comparisons == 0
+    shown = labelled.undo()
+    assert shown is not None
+    assert [c.id for c in shown.completions] == list(mine[-1].completion_ids)
+    assert len(labelled.comparisons()) == len(mine)
+
+
+def test_that_a_project_whose_making_breaks_off_leaves_nothing(
+    tmp_path: Path, tiny_model_path: Path, monkeypatch
+) -> None:
+    def full(*_):
+        raise DiskFullError("There is no room left.")
+
+    monkeypatch.setattr(Project, "_add_starter_prompts", full)
+    with pytest.raises(DiskFullError):
+        Project.create(tmp_path / "new", base_model=str(tiny_model_path))
+    assert not (tmp_path / "new").exists()
+    monkeypatch.undo()
+    Project.create(tmp_path / "new", base_model=str(tiny_model_path)).close()
+
+
+def test_that_a_damaged_file_is_one_sentence(labelled: Project) -> None:
+    labelled._store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    labelled.close()
+    path = labelled.path / STORE_FILE
+    content = bytearray(path.read_bytes())
+    content[4096:-4096] = b"\x55" * (len(content) - 8192)
+    path.write_bytes(content)
+    with pytest.raises(ProjectError):
+        Project.open(labelled.path)

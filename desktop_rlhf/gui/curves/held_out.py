@@ -15,7 +15,7 @@ from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.verdicts import Interval
 
 FEW_PAIRS = 30
-WHAT = "held-out pairs"
+WHAT = "held-out comparisons"
 WIDE_ENOUGH = 720  # pixels, for the bars and the scores side by side
 
 
@@ -64,7 +64,7 @@ class HeldOut:
             which = "longer" if self.longer_wins >= self.shorter_wins else "shorter"
             said.append(f"But always choosing the {which} completion would do as well ({percent(trivial)}).")
         if accuracy.n < FEW_PAIRS:
-            said.append(f"Fewer than {FEW_PAIRS} held-out pairs: take the figure as a rough one.")
+            said.append(f"Fewer than {FEW_PAIRS} held-out comparisons: take the figure as a rough one.")
         return said
 
 
@@ -83,7 +83,7 @@ class HeldOutCard(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 12, 16, 12)
         layout.setSpacing(8)
-        layout.addWidget(label("Agreement with you on held-out pairs", "heading"))
+        layout.addWidget(label("Agreement with you on held-out comparisons", "heading"))
         for widget in (self.number, self.interval, self.verdict):
             layout.addWidget(widget)
         self._charts = QBoxLayout(QBoxLayout.Direction.TopToBottom)

@@ -246,7 +246,9 @@ class ComparePage(QWidget):
 
     def _start(self) -> None:
         try:
-            made = self._project.side_by_side(self.candidate.currentData(), self.baseline.currentData())
+            made = self._project.side_by_side(
+                self.candidate.currentData(), self.baseline.currentData(), self.count.value()
+            )
         except WorldError as error:
             self.banner.show_error(error)
             return
@@ -256,7 +258,7 @@ class ComparePage(QWidget):
     def _sample(self, which: SideBySide) -> None:
         """Ask for the matches; one seed for all of them, drawn anew so that a second look is not the first again."""
         job_id = uuid4().hex
-        ids = tuple(prompt.id for prompt in self._prompts()[: self.count.value()])
+        ids = tuple(prompt.id for prompt in self._prompts()[: which.planned])
         self._jobs[job_id] = which.id
         self.progress.setRange(0, 0)
         self.detail.clear()
@@ -271,8 +273,8 @@ class ComparePage(QWidget):
 
     def _past_row(self, which: SideBySide) -> QWidget:
         candidate, baseline = self._names(which)
-        judged, total = self._project.win_rate(which.id).interval, self._project.matches(which.id)
-        finished = total > 0 and judged.n >= total and which.id not in self._jobs.values()
+        judged, total = self._project.win_rate(which.id).interval, which.planned
+        finished = judged.n >= total
         if finished:
             result = f"{percent(judged.value)} ({interval_words(judged, 'matches')})"
         else:
@@ -297,8 +299,8 @@ class ComparePage(QWidget):
 
     def _enter(self, which: SideBySide, _checked: bool = False) -> None:
         self._current = which
-        if not self._project.matches(which.id) and which.id not in self._jobs.values():
-            self._sample(which)  # the program ended before the first match was written
+        if self._project.matches(which.id) < which.planned and which.id not in self._jobs.values():
+            self._sample(which)  # the rest of what was decided on
         self.banner.hide()
         self.result.hide()
         self.toast.clear()

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from desktop_rlhf.adapters.packing import Packed, completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.resident import ResidentModel, Role
-from desktop_rlhf.adapters.training import TrainingInputs, group_ids, start_adapter
+from desktop_rlhf.adapters.training import TrainingInputs, fitting, group_ids, start_adapter
 from desktop_rlhf.numerics.kl import kl_k3
 from desktop_rlhf.policy.dpo.loss import dpo_loss
 from desktop_rlhf.policy.dpo.spec import DpoSpec
 from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
-from desktop_rlhf.runs.events import AdapterSaved, Event, Progressed, StepTaken
+from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed, StepTaken
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -26,9 +26,12 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         NotEnoughDataError: there is no comparison with a winner.
         NotFiniteError: the loss or a gradient became NaN or infinite.
     """
-    if not inputs.groups:
-        raise NotEnoughDataError("DPO learns from comparisons, and there is none with a winner yet.", "Label some.")
     model = inputs.model
+    groups, too_long = fitting(model, inputs.groups, spec.max_length)
+    if not groups:
+        raise NotEnoughDataError("DPO learns from comparisons, and there is none with a winner yet.", "Label some.")
+    if too_long:
+        yield Noted(f"{too_long} comparisons are longer than {spec.max_length} tokens and were left out.")
     policy, reference = start_adapter(
         inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter")
     )
@@ -36,12 +39,12 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     parameters = model.trainable_parameters()
     optimizer = torch.optim.AdamW(parameters, lr=spec.learning_rate, weight_decay=0.0)
     shuffle = torch.Generator().manual_seed(derive_seed(spec.seed, "order"))
-    total_steps = -(-len(inputs.groups) // spec.batch_size) * spec.epochs
+    total_steps = -(-len(groups) // spec.batch_size) * spec.epochs
     references: dict[int, Tensor] = {}
 
     step = done = 0
     for _ in range(spec.epochs):
-        order = torch.randperm(len(inputs.groups), generator=shuffle).tolist()
+        order = torch.randperm(len(groups), generator=shuffle).tolist()
         for start in range(0, len(order), spec.batch_size):
             batch = order[start : start + spec.batch_size]
             totals = dict.fromkeys(
@@ -50,7 +53,7 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
             for index in batch:
                 if stop.requested:
                     break
-                group = inputs.groups[index]
+                group = groups[index]
                 packed = pack([group_ids(model, group)])
                 if index not in references:
                     references[index] = _reference_logprobs(model, reference, packed)
@@ -73,7 +76,7 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
                 for key, value in measured.items():
                     totals[key] += value.item() / len(batch)
                 done += 1
-                yield Progressed("training", done, len(inputs.groups) * spec.epochs)
+                yield Progressed("training", done, len(groups) * spec.epochs)
             if stop.requested:
                 break
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm).item()
@@ -90,7 +93,7 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     if reference is not None:
         model.detach(reference)
     if sha256:  # a run stopped before its first step learned nothing
-        yield AdapterSaved(str(inputs.output_path), sha256, {"steps": step, "comparisons": len(inputs.groups)})
+        yield AdapterSaved(str(inputs.output_path), sha256, {"steps": step, "comparisons": len(groups)})
 
 
 @torch.no_grad()

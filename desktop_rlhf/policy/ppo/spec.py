@@ -20,7 +20,7 @@ class PpoSpec(LoraSpec):
     needs_comparisons: ClassVar[bool] = False
     needs_reward_model: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("objective/scores", "score", "reward", "Mean reward-model score; should rise.", "TRL", "reward"),
+        Metric("objective/scores", "score", "reward", "Mean score, penalties included; should rise.", "TRL", "reward"),
         Metric("objective/rlhf_reward", "score - KL cost", "reward", "What PPO maximises.", "TRL", "reward"),
         Metric(
             "objective/kl", "KL (k1)", "nats", "Per completion from the reference; 0 to 10.", "TRL, sum of k1", "kl"
@@ -32,7 +32,7 @@ class PpoSpec(LoraSpec):
         Metric("loss/value_avg", "value loss", "", "Falls as the value function learns.", "PPO", "loss"),
         Metric("policy/approxkl_avg", "approx KL", "nats", "Movement within one update; below 0.1.", "TRL", "kl"),
         Metric("policy/clipfrac_avg", "clip share", "share", "Tokens clipped; below 0.3.", "PPO", "accuracy"),
-        Metric("val/ratio", "ratio", "", "Mean new/old probability; exactly 1 at first.", "TRL", "accuracy"),
+        Metric("val/ratio", "ratio", "", "Mean new/old probability over the update; near 1.", "TRL", "accuracy"),
         Metric("completions/mean_length", "length", "tokens", "Running to the limit is a bad sign.", "TRL", "length"),
         Metric(
             "val/num_eos_tokens", "ended", "share", "Share of completions that ended by themselves.", "TRL", "length"

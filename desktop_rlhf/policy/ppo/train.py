@@ -21,7 +21,7 @@ from desktop_rlhf.policy.ppo.spec import PpoSpec
 from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
 from desktop_rlhf.reward.model import RewardModel
-from desktop_rlhf.runs.events import AdapterSaved, Event, Progressed, SampleShown, StepTaken
+from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed, SampleShown, StepTaken
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -38,6 +38,14 @@ def train(spec: PpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     if not inputs.prompts:
         raise NotEnoughDataError("PPO needs prompts to write to, and there is none to train on.", "Import some.")
     model = inputs.model
+    room = min(spec.max_length, model.longest) - spec.max_new_tokens
+    usable = tuple(prompt for prompt in inputs.prompts if len(model.prompt_ids(prompt.messages)) <= room)
+    if not usable:
+        raise NotEnoughDataError(
+            f"No prompt leaves room for {spec.max_new_tokens} tokens.", "Write fewer tokens, or import shorter prompts."
+        )
+    if len(usable) < len(inputs.prompts):
+        yield Noted(f"{len(inputs.prompts) - len(usable)} prompts are too long and were left out.")
     reward_model = RewardModel.attach(model, f"judge-{inputs.output_path.name}", inputs.reward_path)
     policy, reference = start_adapter(
         inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter")
@@ -59,8 +67,8 @@ def train(spec: PpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     step = 0
     while step < spec.updates and not stop.requested:
         while len(queue) < spec.prompts_per_update:
-            queue += torch.randperm(len(inputs.prompts), generator=shuffle).tolist()
-        prompts = [inputs.prompts[i] for i in queue[: spec.prompts_per_update]]
+            queue += torch.randperm(len(usable), generator=shuffle).tolist()
+        prompts = [usable[i] for i in queue[: spec.prompts_per_update]]
         del queue[: spec.prompts_per_update]
         prompt_ids = [model.prompt_ids(prompt.messages) for prompt in prompts]
         count = spec.completions_per_prompt
@@ -91,20 +99,28 @@ def train(spec: PpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
             break
 
         advantages, returns = _advantages(spec, episodes)
-        stats: dict[str, list[float]] = {}
+        stats: dict[str, list[tuple[float, int]]] = {}
         for epoch in range(spec.ppo_epochs):
+            if stop.requested:
+                break
             model.take_role(Role(policy, trainable=True))
             tokens = sum(int(e.packed.mask.sum()) for e in episodes)
             for i, episode in enumerate(episodes):
+                if stop.requested:
+                    break
                 share = int(episode.packed.mask.sum()) / tokens
                 _backward(spec, model, value_head, episode, advantages[i], returns[i], share, stats)
                 done = (epoch * len(episodes) + i + 1) / (spec.ppo_epochs * len(episodes))
                 yield Progressed("learning", step + 0.6 + 0.4 * done, spec.updates)
+            if stop.requested:
+                break
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm)
             if not torch.isfinite(grad_norm):
                 raise NotFiniteError("The gradient is not a number any more.", "Lower the learning rate.")
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        if stop.requested:
+            break
         step += 1
         yield StepTaken(step, spec.updates, _metrics(spec, episodes, stats))
         shown = episodes[0]
@@ -174,7 +190,7 @@ def _backward(
     advantages: Tensor,
     returns: Tensor,
     share: float,
-    stats: dict[str, list[float]],
+    stats: dict[str, list[tuple[float, int]]],
 ) -> None:
     """One micro-batch's losses and gradients, weighted by its share of the rollout's tokens."""
     mask = episode.packed.mask
@@ -187,6 +203,7 @@ def _backward(
     (share * loss).backward()
     change = (logprobs.detach() - episode.old_logprobs)[mask]
     ratio = change.exp()
+    tokens = len(change)
     for key, measured in (
         ("loss/policy_avg", policy.detach()),
         ("loss/value_avg", value.detach()),
@@ -194,11 +211,11 @@ def _backward(
         ("policy/clipfrac_avg", ((ratio - 1).abs() > spec.cliprange).float().mean()),
         ("val/ratio", ratio.mean()),
     ):
-        stats.setdefault(key, []).append(measured.item())
+        stats.setdefault(key, []).append((measured.item(), tokens))
 
 
-def _metrics(spec: PpoSpec, episodes: list[Episode], stats: dict[str, list[float]]) -> dict[str, float]:
-    """The declared metrics of one update, over real tokens only."""
+def _metrics(spec: PpoSpec, episodes: list[Episode], stats: dict[str, list[tuple[float, int]]]) -> dict[str, float]:
+    """The declared metrics of one update, over real tokens only, every token with the same weight."""
     scores = torch.cat([e.scores for e in episodes])
     kl = torch.cat([kl_k1(e.old_logprobs, e.reference_logprobs, e.packed.mask) for e in episodes])
     entropy = torch.cat([e.entropy.sum(-1) for e in episodes])
@@ -211,4 +228,7 @@ def _metrics(spec: PpoSpec, episodes: list[Episode], stats: dict[str, list[float
         "objective/entropy": entropy.mean().item(),
         "completions/mean_length": lengths.mean().item(),
         "val/num_eos_tokens": sum(ended) / len(ended),
-    } | {key: sum(values) / len(values) for key, values in stats.items()}
+    } | {
+        key: sum(value * tokens for value, tokens in seen) / sum(tokens for _, tokens in seen)
+        for key, seen in stats.items()
+    }
