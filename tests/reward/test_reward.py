@@ -59,6 +59,18 @@ def test_that_the_pooled_states_are_those_of_the_completion_alone(llama: Residen
     assert mean_states(hidden, packed).squeeze(-1).tolist() == [3.5, 6.0]
 
 
+def test_that_the_head_reads_the_states_that_its_pooling_names() -> None:
+    packed = pack([([5, 6, 7], [[8, 9], [10, 11, 12]])])
+    hidden = torch.arange(8.0).reshape(1, 8, 1)
+    for pooling, scores in (("mean", [3.5, 6.0]), ("last", [4.0, 7.0])):
+        head = RewardHead(1, pooling)
+        torch.nn.init.ones_(head.weight)
+        assert head(hidden, packed).tolist() == scores
+        again = RewardHead(1)
+        again.load_state_dict(head.state_dict())
+        assert again(hidden, packed).tolist() == scores
+
+
 def test_that_a_planted_preference_is_found_and_scores_come_out_normalised(llama: ResidentModel, tmp_path) -> None:
     base = llama.base_sha256()
     groups = tuple(group(i, (f"yes {i} yes", f"maybe {i}", f"no {i * 7}")) for i in range(40))
