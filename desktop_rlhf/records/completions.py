@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """How tokens are drawn. The defaults draw from the model's own distribution.
+    """How tokens are drawn. At the default temperature a small model makes sense and its completions still differ.
 
     Attributes:
         temperature:    logits are divided by it; 0 picks the likeliest token.
@@ -16,7 +16,7 @@ class Sampler:
         max_new_tokens: a completion is cut after this many tokens.
     """
 
-    temperature: float = 1.0
+    temperature: float = 0.7
     top_p: float = 1.0
     top_k: int = 0
     max_new_tokens: int = 96

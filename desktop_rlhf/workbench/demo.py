@@ -31,10 +31,10 @@ from desktop_rlhf.workbench.project import Project
 SEED = 20
 TRAIN_PROMPTS, HELD_OUT_PROMPTS = 128, 90
 COMPLETIONS_PER_PROMPT = 4
-SAMPLER = Sampler(max_new_tokens=24)
+SAMPLER = Sampler(temperature=1.0, max_new_tokens=24)
 REWARD: dict[str, Value] = {"learning_rate": 3e-4}
 DPO: dict[str, Value] = {"learning_rate": 2e-4}
-PPO: dict[str, Value] = {"learning_rate": 2e-4, "max_new_tokens": 24, "kl_coef": 0.2}
+PPO: dict[str, Value] = {"learning_rate": 2e-4, "max_new_tokens": 24, "temperature": 1.0, "kl_coef": 0.2}
 
 
 def line_length(text: str) -> float:

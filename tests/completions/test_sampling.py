@@ -78,6 +78,6 @@ def test_that_a_stop_interrupts_sampling(llama) -> None:
 
 def test_that_the_filters_keep_what_they_promise() -> None:
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
-    assert (filtered_probabilities(logits, Sampler(top_k=2)) > 0).tolist() == [[True, True, False, False]]
-    assert (filtered_probabilities(logits, Sampler(top_p=0.7)) > 0).tolist() == [[True, True, False, False]]
-    assert torch.equal(filtered_probabilities(logits, Sampler()), logits.softmax(-1))
+    assert (filtered_probabilities(logits, Sampler(1.0, top_k=2)) > 0).tolist() == [[True, True, False, False]]
+    assert (filtered_probabilities(logits, Sampler(1.0, top_p=0.7)) > 0).tolist() == [[True, True, False, False]]
+    assert torch.equal(filtered_probabilities(logits, Sampler(1.0)), logits.softmax(-1))
