@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -56,6 +57,17 @@ def make_base(family: str):
                 initializer_range=0.2,
             )
         )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left_behind():
+    """Every thread that a test starts has ended with it."""
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in set(threading.enumerate()) - before if not thread.daemon]
+    for thread in left:
+        thread.join(5)
+    assert not [thread for thread in left if thread.is_alive()]
 
 
 @pytest.fixture(params=["llama", "gpt2"])
