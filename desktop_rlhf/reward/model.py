@@ -13,7 +13,7 @@ from desktop_rlhf.records.errors import ModelFolderError
 
 
 class RewardHead(nn.Module):
-    """Hidden states of a completion -> reward. ``gain`` and ``bias`` put held-out scores at mean 0 and variance 1.
+    """Hidden states of a completion -> reward. ``gain`` and ``bias`` put the base's samples at mean 0, variance 1.
 
     The weights start at 0, so that no completion is preferred before anything was learned.
 

@@ -49,3 +49,17 @@ class RewardSpec(LoraSpec):
     center_rewards_coefficient: float = setting(
         0.01, "Weight of (r_c + r_r)^2, which keeps scores near 0.", source="TRL", minimum=0.0, advanced=True
     )
+    margin_from_strength: bool = setting(
+        False,
+        "Asks for scores further apart where you said that one is much better.",
+        source="Llama 2",
+        advanced=True,
+    )
+    margin_scale: float = setting(
+        1.0,
+        "The margin for “significantly better”; weaker preferences get less, down to 0.",
+        unit="reward",
+        source="Llama 2",
+        minimum=0.0,
+        advanced=True,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import torch
 from torch import Tensor
@@ -12,9 +12,11 @@ from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs, fitting, group_ids, ids_of
 from desktop_rlhf.comparisons.pairs import split_by_prompt
 from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
-from desktop_rlhf.records.verdicts import wilson
-from desktop_rlhf.reward.loss import bradley_terry_loss
+from desktop_rlhf.records.prompts import Prompt
+from desktop_rlhf.reward.calibration import Scored, gain_and_bias, reference_ids, report_on
+from desktop_rlhf.reward.loss import bradley_terry_loss, strength_margin
 from desktop_rlhf.reward.model import RewardHead, RewardModel
 from desktop_rlhf.reward.spec import FEWEST_COMPARISONS, RewardSpec
 from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed, StepTaken
@@ -51,7 +53,10 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     shuffle = torch.Generator().manual_seed(derive_seed(spec.seed, "order"))
     steps_per_epoch = -(-len(train_groups) // spec.batch_size)
     total_steps = steps_per_epoch * spec.epochs
-    work = len(train_groups) * spec.epochs + len(held_out)
+    # The held-out ones first: their scores are needed anyway, and no training has spread them apart.
+    reference = reference_ids([*held_out, *train_groups])
+    more_samples = _not_yet_scored(train_groups, reference - {c.id for group in held_out for c in group.completions})
+    work = len(train_groups) * spec.epochs + len(held_out) + len(more_samples)
     yield Noted(f"{len(train_groups)} comparisons to learn from, {len(held_out)} held out by prompt.")
 
     step, done = 0, 0
@@ -66,7 +71,8 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
                 packed = pack([group_ids(model, group)])
                 scores = head(hidden_states(model, packed), packed)
                 chosen, rejected = _paired(scores, group)
-                loss = bradley_terry_loss(chosen, rejected, center=spec.center_rewards_coefficient)
+                apart = strength_margin(group.strength, spec.margin_scale) if spec.margin_from_strength else 0.0
+                loss = bradley_terry_loss(chosen, rejected, center=spec.center_rewards_coefficient, margin=apart)
                 (loss / len(batch)).backward()
                 margin = (chosen - rejected).detach()
                 for key, value in (
@@ -94,45 +100,28 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
 
     trained = RewardModel(model, name, head)
     model.take_role(Role(name))
-    report: dict[str, object] = {"train_comparisons": len(train_groups), "steps": step}
-    chosen_scores: list[float] = []
-    rejected_scores: list[float] = []
-    shares: list[float] = []
-    longer = ties_in_length = 0
+    scored: list[Scored] = []
+    samples: dict[str, float] = {}
     for group in held_out:
         if stop.requested:
             break
-        scores = trained.score(pack([group_ids(model, group)]))
-        lengths = [len(ids_of(model, c)) for c in group.completions]
-        shares.append(sum(bool(scores[b] > scores[w]) for b, w in group.pairs) / len(group.pairs))
-        for better, worse in group.pairs:
-            chosen_scores.append(scores[better].item())
-            rejected_scores.append(scores[worse].item())
-            longer += lengths[better] > lengths[worse]
-            ties_in_length += lengths[better] == lengths[worse]
+        scores = _finite(trained.score(pack([group_ids(model, group)])))
+        lengths = tuple(len(ids_of(model, c)) for c in group.completions)
+        scored.append(Scored(tuple(scores), lengths, group.pairs, group.strength))
+        samples |= {c.id: s for c, s in zip(group.completions, scores, strict=True) if c.id in reference}
         done += 1
         yield Progressed("measuring on held-out prompts", done, work)
-    pairs, judged = len(chosen_scores), len(shares)
-    # Pairs of one ranking hang together, so the interval rests on the comparisons, each with its share of right pairs.
-    accuracy = wilson(sum(shares), judged)
-    report |= {
-        "held_out_accuracy": accuracy.value,
-        "low": accuracy.low,
-        "high": accuracy.high,
-        "n": judged,
-        "pairs": pairs,
-        "longer_wins": (longer + ties_in_length / 2) / pairs if pairs else 0.5,
-        "shorter_wins": (pairs - longer - ties_in_length / 2) / pairs if pairs else 0.5,
-        "scores_chosen": chosen_scores,
-        "scores_rejected": rejected_scores,
-    }
-    everything = torch.tensor(chosen_scores + rejected_scores)
-    if not torch.isfinite(everything).all():
-        raise NotFiniteError("The reward model's scores are not numbers any more.", "Lower the learning rate.")
-    if len(everything) >= 8 and everything.std() > 0:
-        with torch.no_grad():
-            head.gain.copy_(1 / everything.std())
-            head.bias.copy_(-everything.mean() / everything.std())
+    for prompt, completions in more_samples:
+        if stop.requested:
+            break
+        packed = pack([(model.prompt_ids(prompt.messages), [ids_of(model, c) for c in completions])])
+        samples |= zip((c.id for c in completions), _finite(trained.score(packed)), strict=True)
+        done += 1
+        yield Progressed("putting scores on a common scale", done, work)
+    gain, bias = gain_and_bias(list(samples.values()))
+    head.gain.fill_(gain)
+    head.bias.fill_(bias)
+    report = {"train_comparisons": len(train_groups), "steps": step, "scale_samples": len(samples)} | report_on(scored)
     sha256 = model.save_adapter(name, inputs.output_path, head=head.state_dict()) if step else None
     model.detach(name)
     if sha256:  # a run stopped before its first step learned nothing
@@ -144,3 +133,21 @@ def _paired(scores: Tensor, group: PreferenceGroup) -> tuple[Tensor, Tensor]:
     chosen: Sequence[int] = [better for better, _ in group.pairs]
     rejected: Sequence[int] = [worse for _, worse in group.pairs]
     return scores[list(chosen)], scores[list(rejected)]
+
+
+def _not_yet_scored(groups: Sequence[PreferenceGroup], wanted: Set[str]) -> list[tuple[Prompt, tuple[Completion, ...]]]:
+    """The wanted completions with their prompts, each in the first group it stands in."""
+    found, left = [], set(wanted)
+    for group in groups:
+        kept = tuple(completion for completion in group.completions if completion.id in left)
+        left -= {completion.id for completion in kept}
+        if kept:
+            found.append((group.prompt, kept))
+    return found
+
+
+def _finite(scores: Tensor) -> list[float]:
+    """[N] scores as numbers."""
+    if not torch.isfinite(scores).all():
+        raise NotFiniteError("The reward model's scores are not numbers any more.", "Lower the learning rate.")
+    return scores.tolist()

@@ -9,6 +9,7 @@ from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
 from desktop_rlhf.records.verdicts import wilson
+from desktop_rlhf.reward.calibration import Scored, report_on
 from desktop_rlhf.reward.spec import FEWEST_COMPARISONS, RewardSpec
 from desktop_rlhf.runs.events import Noted, StepTaken
 from desktop_rlhf.store.store import Store
@@ -23,6 +24,14 @@ def report_of(right: int, n: int, longer: float = 0.5) -> dict[str, object]:
         "longer_wins": longer, "shorter_wins": 1 - longer,
         "scores_chosen": [1.0, 0.5] * n, "scores_rejected": [-1.0, 0.0] * n,
     }  # fmt: skip
+
+
+def measured(right: int, n: int, *, sure: float = 1.0, strengths: tuple[int | None, ...] = (None,), lengths=(5, 5)):
+    """A report of ``n`` pairs, the first ``right`` of them ordered well, all by the margin ``sure``."""
+    scored = [
+        Scored((sure if i < right else -sure, 0.0), lengths, ((0, 1),), strengths[i % len(strengths)]) for i in range(n)
+    ]
+    return report_on(scored)
 
 
 @pytest.fixture
@@ -178,3 +187,97 @@ def test_that_a_run_that_measured_nothing_shows_no_number(page, add_run):
     add_run("run", {}, RunStatus.FAILED)
     page.refresh()
     assert not page.result.isVisible()
+
+
+def test_that_the_page_shows_agreement_by_strength_each_with_its_n(page, add_run):
+    add_run("run", measured(30, 40, strengths=(4, 2, None, 2)))
+    page.refresh()
+    shares = page.trust.by_strength.shares
+    assert [share.title for share in shares] == [
+        "slightly better, n = 20",
+        "significantly better, n = 10",
+        "not said, n = 10",
+    ]
+    assert shares[0].value == 15 / 20
+    assert shares[0].low == wilson(15, 20).low
+    assert page.trust.by_strength.isVisible()
+
+
+def test_that_rows_by_strength_stay_away_where_no_strength_was_said(page, add_run):
+    add_run("run", measured(30, 40))
+    page.refresh()
+    assert page.trust.isVisible()
+    assert not page.trust.by_strength.isVisible()
+
+
+def test_that_the_reliability_chart_draws_how_sure_and_how_right(page, add_run):
+    add_run("run", measured(30, 40))
+    page.refresh()
+    (point,) = page.trust.reliability.points
+    assert point.confidence == pytest.approx(0.731, abs=1e-3)
+    assert point.agreement == wilson(30, 40)
+    assert "73 % sure, 75 % right, 40" in page.trust.reliability.accessibleName()
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (measured(30, 40), "by 2 points on average (ECE). On 40 pairs"),
+        (measured(24, 40, sure=5.0), "surer than it should be: dividing its margins by 12 would"),
+        (measured(39, 40, sure=0.2), "less sure than it could be: dividing its margins by 0.055 would"),
+        (measured(40, 40, sure=0.2), "by 45 points on average (ECE)."),
+    ],
+)
+def test_that_calibration_is_said_in_plain_words(report, said):
+    assert said in HeldOut.read(report).sureness_words()
+
+
+def test_that_a_calibration_error_that_chance_makes_is_not_called_a_fault():
+    assert "no sign of a fault" in HeldOut.read(measured(30, 40)).sureness_words()
+    assert "no sign of a fault" not in HeldOut.read(measured(24, 40, sure=5.0)).sureness_words()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "said"),
+    [
+        ((9, 5), "higher for longer completions: correlation +"),
+        ((5, 9), "higher for shorter completions: correlation −"),
+    ],
+)
+def test_that_the_correlation_with_length_is_shown(page, add_run, lengths, said):
+    add_run("run", measured(36, 40, lengths=lengths))
+    page.refresh()
+    assert said in page.trust.length.text()
+    assert HeldOut.read(measured(36, 40)).length_words() == ""
+
+
+@pytest.mark.parametrize(
+    ("lengths", "right", "said"),
+    [
+        ((9, 5), 40, "does not beat “longer wins” (100 %)"),
+        ((5, 9), 36, "does not beat “shorter wins” (100 %)"),
+        ((5, 5), 22, "does not clearly beat “longer wins” (50 %)"),
+        ((5, 5), 36, ""),
+    ],
+)
+def test_that_a_model_no_better_than_length_alone_is_warned_of(page, add_run, lengths, right, said):
+    add_run("run", measured(right, 40, lengths=lengths))
+    page.refresh()
+    assert page.trust.warning.isVisible() == bool(said)
+    assert said in page.trust.warning.text()
+
+
+def test_that_an_old_report_without_calibration_shows_only_what_it_has(page, add_run):
+    add_run("run", report_of(33, 41))
+    page.refresh()
+    assert page.result.isVisible()
+    assert not page.trust.isVisible()
+
+
+def test_that_the_card_goes_when_the_next_run_starts(page, judge, engines, add_run):
+    add_run("run", measured(30, 40))
+    judge(FEWEST_COMPARISONS)
+    page.refresh()
+    assert page.trust.isVisible()
+    begin(page, engines)
+    assert not page.trust.isVisible()

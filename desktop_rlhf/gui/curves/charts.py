@@ -1,4 +1,4 @@
-"""Shares with their intervals, and two sets of scores against each other."""
+"""Shares with their intervals, two sets of scores against each other, and sureness against agreement."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QVBoxLay
 from desktop_rlhf.gui import theme
 from desktop_rlhf.gui.curves.panel import CalmPlot
 from desktop_rlhf.gui.curves.wording import percent
+from desktop_rlhf.records.verdicts import Interval
 
 ROW_HEIGHT = 34
+WIDE_ENOUGH_TO_EXPLAIN = 260  # pixels, for words under the line at 50 %
+COUNTS_AT = 1.18  # above the whiskers, which end at 1
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class ShareBars(QWidget):
         painter.setPen(QColor(colours.muted))
         for at, align in ((0.0, "AlignLeft"), (0.5, "AlignHCenter"), (1.0, "AlignRight")):
             start = {0.0: x(0), 0.5: x(0.5) - 60, 1.0: x(1) - 120}[at]
-            text = "50 %: chance" if at == 0.5 else percent(at)
+            text = "50 %: chance" if at == 0.5 and width >= WIDE_ENOUGH_TO_EXPLAIN else percent(at)
             painter.drawText(QRectF(start, height + 5, 120, 20), getattr(Qt.AlignmentFlag, align), text)
 
 
@@ -156,3 +159,72 @@ class ScoreHistogram(QFrame):
         for index, item in enumerate((self._up, self._down)):
             colour = QColor(theme.current().curves[index])
             item.setOpts(brush=QBrush(colour), pen=pg.mkPen(theme.current().surface))
+
+
+@dataclass(frozen=True)
+class SureAndRight:
+    """One point: how sure a model was, 0.5 to 1, and how often that was right."""
+
+    confidence: float
+    agreement: Interval
+
+
+class ReliabilityChart(QFrame):
+    """How often a model is right against how sure it is; on the dashed line both are the same."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("reliability-chart")
+        self.points: tuple[SureAndRight, ...] = ()
+        self.plot = CalmPlot()
+        self.plot.setMinimumHeight(220)
+        self.plot.setXRange(0.5, 1, padding=0.1)
+        self.plot.setYRange(0, COUNTS_AT, padding=0.06)
+        self.plot.getAxis("bottom").setTicks([[(t / 10, percent(t / 10)) for t in range(5, 11)]])
+        self.plot.getAxis("left").setTicks([[*((t / 4, percent(t / 4)) for t in range(5)), (COUNTS_AT, "pairs")]])
+        self._even = pg.PlotCurveItem([0.5, 1], [0.5, 1])
+        self._whiskers = pg.ErrorBarItem(x=np.zeros(1), y=np.zeros(1), beam=0.012)
+        self._dots = pg.ScatterPlotItem(symbol="o", size=11)
+        for item in (self._even, self._whiskers, self._dots):
+            self.plot.addItem(item)
+        self._counts: list[pg.TextItem] = []
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.plot)
+        self._dress()
+
+    def show_points(self, points: Sequence[SureAndRight]) -> None:
+        """Draw the points with their intervals and the number of pairs each rests on."""
+        self.points = tuple(points)
+        x = np.array([p.confidence for p in points])
+        y = np.array([p.agreement.value for p in points])
+        low, high = np.array([p.agreement.low for p in points]), np.array([p.agreement.high for p in points])
+        self._dots.setData(x, y)
+        self._whiskers.setData(x=x, y=y, top=high - y, bottom=y - low)
+        for count in self._counts:
+            self.plot.removeItem(count)
+        self._counts = [pg.TextItem(str(p.agreement.n), anchor=(0.5, 0.5)) for p in points]
+        for count, point in zip(self._counts, points, strict=True):
+            count.setPos(point.confidence, COUNTS_AT)
+            self.plot.addItem(count, ignoreBounds=True)
+        told = (f"{percent(p.confidence)} sure, {percent(p.agreement.value)} right, {p.agreement.n}" for p in points)
+        self.setAccessibleName("How sure it is and how often it is right, with pairs: " + "; ".join(told))
+        self._dress()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_counts"):
+            self._dress()
+
+    def _dress(self) -> None:
+        colours = theme.current()
+        self.plot.dress("you agreed", "how sure it was")
+        self._even.setPen(pg.mkPen(colours.muted, width=1, style=Qt.PenStyle.DashLine))
+        self._whiskers.setData(pen=pg.mkPen(colours.text, width=1))
+        self._dots.setBrush(QColor(colours.curves[0]))
+        self._dots.setPen(pg.mkPen(colours.surface))
+        font = self.font()
+        font.setPixelSize(13)
+        for count in self._counts:
+            count.setColor(QColor(colours.text))
+            count.setFont(font)

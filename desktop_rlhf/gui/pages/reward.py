@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import uuid4
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
-from desktop_rlhf.gui.curves.held_out import HeldOut, HeldOutCard
+from desktop_rlhf.gui.curves.held_out import HeldOut, HeldOutCard, TrustCard
 from desktop_rlhf.gui.curves.live_run import LiveRun
 from desktop_rlhf.gui.curves.wording import counted, interval_words, moment, percent
 from desktop_rlhf.gui.forms.page_frame import Folded, card, empty, row, scrolling_column
@@ -46,6 +47,7 @@ class RewardPage(QWidget):
         self.run = LiveRun(engine)
         self.run.ended.connect(self._ended)
         self.result = HeldOutCard()
+        self.trust = TrustCard()
 
         column = scrolling_column(self)
         column.addWidget(label("Reward model", "title"))
@@ -59,6 +61,7 @@ class RewardPage(QWidget):
         inside.addWidget(settings)
         column.addWidget(frame)
         column.addWidget(self.result)
+        column.addWidget(self.trust)
         column.addWidget(self.run)
         self._earlier, earlier = card("Reward models so far")
         self._models = QVBoxLayout()
@@ -74,7 +77,7 @@ class RewardPage(QWidget):
         if not self.run.busy and runs and runs[0].id != self.run.run_id:
             self.run.show_stored(self._project, runs[0], RewardSpec)
         if not self.run.busy and runs:
-            self.result.show_report(runs[0].report)
+            self._show_report(runs[0].report)
         self._list_models({run.id: run for run in runs})
 
     def take_news(self, news: News) -> None:
@@ -112,14 +115,19 @@ class RewardPage(QWidget):
         job_id = uuid4().hex
         count = len(self._project.adapters(AdapterKind.REWARD)) + 1
         self.result.hide()
+        self.trust.hide()
         self.run.begin(job_id, RewardSpec)
         self._engine.submit(StartRun(job_id, RewardSpec.name, self.form.values(), name=f"reward {count}"))
         self._offer()
 
     def _ended(self, news: JobEnded) -> None:
         if news.run_id is not None:
-            self.result.show_report(self._project.run(news.run_id).report)
+            self._show_report(self._project.run(news.run_id).report)
         self.refresh()
+
+    def _show_report(self, report: Mapping[str, object]) -> None:
+        self.result.show_report(report)
+        self.trust.show_report(report)
 
     def _go_to_label(self) -> None:
         self.go_to.emit("label")
