@@ -11,8 +11,9 @@ from desktop_rlhf.adapters.packing import Packed, completion_logprobs, hidden_st
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import TrainingInputs, fitting, group_ids, start_adapter
 from desktop_rlhf.numerics.kl import kl_k3
-from desktop_rlhf.policy.dpo.loss import dpo_loss
+from desktop_rlhf.policy.dpo.loss import STRENGTH_MARGINS, Pairs, chosen_nll, joined, preference_loss
 from desktop_rlhf.policy.dpo.spec import DpoSpec
+from desktop_rlhf.records.comparisons import PreferenceGroup
 from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
 from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed, StepTaken
 from desktop_rlhf.runs.seeds import derive_seed
@@ -47,9 +48,8 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         order = torch.randperm(len(groups), generator=shuffle).tolist()
         for start in range(0, len(order), spec.batch_size):
             batch = order[start : start + spec.batch_size]
-            totals = dict.fromkeys(
-                ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "kl_k3"), 0.0
-            )
+            totals = {metric.name: 0.0 for metric in spec.metrics}
+            waiting: list[Pairs] = []  # forwards whose backward is still to come
             for index in batch:
                 if stop.requested:
                     break
@@ -58,19 +58,17 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
                 if index not in references:
                     references[index] = _reference_logprobs(model, reference, packed)
                 logprobs = completion_logprobs(model, hidden_states(model, packed), packed)
-                gains = (logprobs - references[index]).sum(dim=-1)
-                chosen = gains[[better for better, _ in group.pairs]]
-                rejected = gains[[worse for _, worse in group.pairs]]
-                loss = dpo_loss(chosen - rejected, beta=spec.beta, label_smoothing=spec.label_smoothing).mean()
-                (loss / len(batch)).backward()
+                pairs = _pairs(spec, group, packed, logprobs, references[index])
+                waiting.append(pairs)
+                # aot orders all pairs of a batch, each counting alike: its one backward waits for the last forward.
+                if spec.loss_type != "aot" or len(waiting) == len(batch):
+                    loss = _loss(spec, joined(waiting)) * (len(waiting) / len(batch))
+                    loss.backward()
+                    totals["loss"] += loss.item()
+                    waiting.clear()
                 winners = sorted({better for better, _ in group.pairs})
                 with torch.no_grad():
-                    measured = {
-                        "loss": loss,
-                        "rewards/chosen": spec.beta * chosen.mean(),
-                        "rewards/rejected": spec.beta * rejected.mean(),
-                        "rewards/margins": spec.beta * (chosen - rejected).mean(),
-                        "rewards/accuracies": (chosen > rejected).float().mean(),
+                    measured = _measured(spec, pairs) | {
                         "kl_k3": kl_k3(logprobs[winners], references[index][winners], packed.mask[winners]).mean(),
                     }
                 for key, value in measured.items():
@@ -94,6 +92,44 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         model.detach(reference)
     if sha256:  # a run stopped before its first step learned nothing
         yield AdapterSaved(str(inputs.output_path), sha256, {"steps": step, "comparisons": len(groups)})
+
+
+def _pairs(spec: DpoSpec, group: PreferenceGroup, packed: Packed, logprobs: Tensor, reference: Tensor) -> Pairs:
+    """The pairs of one comparison; ``logprobs`` and ``reference`` are [N, C] nats."""
+    margin = STRENGTH_MARGINS[group.strength] if spec.margin_from_strength and group.strength else 0.0
+    index = torch.tensor(group.pairs)
+    return Pairs(
+        ratios=(logprobs - reference).sum(dim=-1)[index],
+        reference=reference.sum(dim=-1)[index],
+        lengths=packed.mask.sum(dim=-1)[index],
+        offsets=torch.full((len(index),), spec.strength_margin * margin),
+    )
+
+
+def _loss(spec: DpoSpec, pairs: Pairs) -> Tensor:
+    """Scalar: the mean over ``pairs`` of the loss, with the SFT term where it is asked for."""
+    losses = preference_loss(
+        pairs,
+        spec.loss_type,
+        beta=spec.beta,
+        label_smoothing=spec.label_smoothing,
+        discopop_tau=spec.discopop_tau,
+    )
+    if spec.rpo_alpha:
+        losses = losses + spec.rpo_alpha * chosen_nll(pairs)
+    return losses.mean()
+
+
+def _measured(spec: DpoSpec, pairs: Pairs) -> dict[str, Tensor]:
+    """Scalars for the curves: implicit rewards from sums over tokens, whatever the loss reads."""
+    chosen, rejected = (spec.beta * pairs.ratios).unbind(dim=-1)
+    return {
+        "nll_loss": chosen_nll(pairs).mean(),
+        "rewards/chosen": chosen.mean(),
+        "rewards/rejected": rejected.mean(),
+        "rewards/margins": (chosen - rejected).mean(),
+        "rewards/accuracies": (chosen > rejected).float().mean(),
+    }
 
 
 @torch.no_grad()
