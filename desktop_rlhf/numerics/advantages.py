@@ -1,4 +1,4 @@
-"""Generalised advantage estimation."""
+"""Advantages: how much better than expected a token or a completion did."""
 
 from __future__ import annotations
 
@@ -31,3 +31,33 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, lam: flo
         running = torch.where(mask[:, t], running, 0.0)
         advantages[:, t] = running
     return advantages
+
+
+def leave_one_out(rewards: Tensor) -> Tensor:
+    """Each completion's reward less the mean reward of the others in its group.
+
+    Args:
+        rewards: [N] of one prompt's completions, N at least 2.
+
+    Returns:
+        [N], adding up to 0; exactly 0 where all rewards are the same.
+
+    Source: Ahmadian et al., "Back to basics: revisiting REINFORCE style optimization" (2024).
+    """
+    return (rewards.unsqueeze(1) - rewards).sum(dim=1) / (len(rewards) - 1)
+
+
+def group_relative(rewards: Tensor, *, scale: bool, eps: float = 1e-4) -> Tensor:
+    """Each completion's reward less its group's mean and, with ``scale``, over the group's standard deviation + eps.
+
+    Args:
+        rewards: [N] of one prompt's completions, N at least 2; the deviation is the unbiased one.
+
+    Returns:
+        [N], adding up to 0; exactly 0 where all rewards are the same.
+
+    Source: Shao et al., "DeepSeekMath" (2024), section 4.1; without ``scale``: Liu et al., "Understanding
+    R1-Zero-like training" (2025).
+    """
+    centred = (rewards.unsqueeze(1) - rewards).sum(dim=1) / len(rewards)  # no rounding where all are the same
+    return centred / (rewards.std() + eps) if scale else centred

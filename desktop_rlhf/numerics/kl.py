@@ -8,6 +8,18 @@ from torch import Tensor
 from desktop_rlhf.records.errors import EmptyCompletionError
 
 
+def kl_tokens(policy_logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor, estimator: str) -> Tensor:
+    """``k1`` or ``k3`` of every token, 0 at padding.
+
+    Args and source as ``kl_k1``.
+
+    Returns:
+        [B, C] nats; k3 is never negative.
+    """
+    log_ratio = torch.where(mask, reference_logprobs - policy_logprobs, 0.0)
+    return -log_ratio if estimator == "k1" else torch.exp(log_ratio) - 1 - log_ratio
+
+
 def kl_k1(policy_logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor) -> Tensor:
     """The log-ratio summed over each completion: unbiased, may be negative for one completion.
 
@@ -20,7 +32,7 @@ def kl_k1(policy_logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor) -> 
 
     Source: J. Schulman, "Approximating KL divergence" (2020).
     """
-    return torch.where(mask, policy_logprobs - reference_logprobs, 0.0).sum(dim=-1)
+    return kl_tokens(policy_logprobs, reference_logprobs, mask, "k1").sum(dim=-1)
 
 
 def kl_k3(policy_logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor) -> Tensor:
@@ -36,5 +48,4 @@ def kl_k3(policy_logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor) -> 
     """
     if not bool(mask.any(dim=-1).all()):
         raise EmptyCompletionError("a completion keeps no token")
-    log_ratio = torch.where(mask, reference_logprobs - policy_logprobs, 0.0)
-    return (torch.exp(log_ratio) - 1 - log_ratio).sum(dim=-1) / mask.sum(dim=-1)
+    return kl_tokens(policy_logprobs, reference_logprobs, mask, "k3").sum(dim=-1) / mask.sum(dim=-1)

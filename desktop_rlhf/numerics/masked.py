@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -31,3 +33,11 @@ def masked_whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True, eps:
     if not shift_mean:
         whitened = whitened + mean
     return torch.where(mask, whitened, 0.0)
+
+
+def whiten_together(values: Sequence[Tensor], masks: Sequence[Tensor], *, shift_mean: bool = True) -> list[Tensor]:
+    """``masked_whiten`` with one mean and one variance over several tensors, each [B, C] with a C of its own."""
+    kept = torch.cat([v[m] for v, m in zip(values, masks, strict=True)])
+    whitened = masked_whiten(kept, torch.ones_like(kept, dtype=torch.bool), shift_mean=shift_mean)
+    parts = whitened.split([int(m.sum()) for m in masks])
+    return [torch.zeros_like(v).masked_scatter(m, w) for v, m, w in zip(values, masks, parts, strict=True)]

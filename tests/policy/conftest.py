@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from desktop_rlhf.adapters.packing import completion_logits, hidden_states, pack
+from desktop_rlhf.adapters.packing import Packed, completion_logits, hidden_states, pack
 from desktop_rlhf.adapters.resident import ResidentModel, Role
+from desktop_rlhf.reward.model import RewardModel
 
 VOCABULARY = 8
 PROMPT_IDS = [3, 5, 2]
@@ -51,3 +52,23 @@ def next_logprobs():
             return completion_logits(model, hidden_states(model, packed), packed)[0].log_softmax(-1)
 
     return measure
+
+
+class TableReward:
+    """A reward model that looks a completion's first token up."""
+
+    name = None
+
+    def __init__(self, table: torch.Tensor) -> None:
+        self.table = table
+
+    def score(self, packed: Packed) -> torch.Tensor:
+        return self.table[packed.targets[:, 0]]
+
+
+@pytest.fixture
+def table_reward(monkeypatch):
+    def use(table: torch.Tensor) -> None:
+        monkeypatch.setattr(RewardModel, "attach", lambda *_: TableReward(table))
+
+    return use

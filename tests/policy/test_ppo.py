@@ -1,45 +1,41 @@
 from __future__ import annotations
 
+import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
-from desktop_rlhf.adapters.packing import Packed, pack
+from desktop_rlhf.adapters.packing import pack
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.completions.sampling import sample
-from desktop_rlhf.policy.ppo import train as ppo
+from desktop_rlhf.policy.ppo.critic import ValueHead
 from desktop_rlhf.policy.ppo.loss import policy_loss, token_rewards, value_loss
-from desktop_rlhf.policy.ppo.rollout import ValueHead, evaluate
 from desktop_rlhf.policy.ppo.spec import PpoSpec
+from desktop_rlhf.policy.ppo.train import train
+from desktop_rlhf.policy.rollout import evaluate
 from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
 from desktop_rlhf.records.prompts import Message, Prompt
-from desktop_rlhf.runs.events import AdapterSaved, Progressed, StepTaken
+from desktop_rlhf.runs.events import AdapterSaved, Noted, Progressed, StepTaken
 from desktop_rlhf.runs.stop import StopToken
 
 PROMPTS = tuple(Prompt(f"p{i}", (Message("user", f"question {i}"),)) for i in range(4))
+SMALL = PpoSpec(updates=2, ppo_epochs=1, max_new_tokens=6, prompts_per_update=2, learning_rate=1e-2)
 
 
-class TableReward:
-    """A reward model that looks a completion's first token up."""
-
-    name = None
-
-    def __init__(self, table: torch.Tensor) -> None:
-        self.table = table
-
-    def score(self, packed: Packed) -> torch.Tensor:
-        return self.table[packed.targets[:, 0]]
+def run(model, path: Path, spec: PpoSpec, prompts=PROMPTS):
+    return list(train(spec, TrainingInputs(model, None, (), prompts, path, path / "ppo"), StopToken()))
 
 
-@pytest.fixture
-def table_reward(monkeypatch):
-    def use(table: torch.Tensor) -> None:
-        monkeypatch.setattr(ppo.RewardModel, "attach", lambda *_: TableReward(table))
+def steps_of(events) -> list[StepTaken]:
+    return [event for event in events if isinstance(event, StepTaken)]
 
-    return use
+
+def notes_of(events) -> list[str]:
+    return [event.sentence for event in events if isinstance(event, Noted)]
 
 
 def test_that_the_policy_loss_equals_a_table_worked_by_hand() -> None:
@@ -48,23 +44,31 @@ def test_that_the_policy_loss_equals_a_table_worked_by_hand() -> None:
     advantages = torch.tensor([[1.0, -1.0, -1.0, 5.0]])
     mask = torch.tensor([[True, True, True, False]])
     # clipped gain 1.2; clipped loss 0.8; unclipped loss 1.5; the last token is padding
-    assert policy_loss(new, old, advantages, mask, 0.2).item() == pytest.approx((-1.2 + 0.8 + 1.5) / 3, rel=1e-6)
+    loss, clipped = policy_loss(new, old, advantages, mask, 0.2)
+    assert loss.item() == pytest.approx((-1.2 + 0.8 + 1.5) / 3, rel=1e-6)
+    assert clipped.item() == pytest.approx(2 / 3)
 
 
 def test_that_the_value_loss_equals_a_table_worked_by_hand() -> None:
-    old, new = torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.1]])
-    returns, mask = torch.tensor([[1.0, 1.0]]), torch.tensor([[True, True]])
-    assert value_loss(new, old, returns, mask, 0.2).item() == pytest.approx(0.5 * (0.8**2 + 0.9**2) / 2, rel=1e-6)
+    old, new = torch.tensor([[0.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.1, 7.0]])
+    returns, mask = torch.tensor([[1.0, 1.0, -7.0]]), torch.tensor([[True, True, False]])
+    loss, clipped = value_loss(new, old, returns, mask, 0.2)
+    assert loss.item() == pytest.approx(0.5 * (0.8**2 + 0.9**2) / 2, rel=1e-6)
+    assert clipped.item() == 0.5
 
 
-def test_that_a_completions_token_rewards_add_up_to_score_less_kl() -> None:
+@pytest.mark.parametrize("estimator", ["k1", "k3"])
+def test_that_a_completions_token_rewards_add_up_to_score_less_kl(estimator) -> None:
     generator = torch.Generator().manual_seed(0)
     policy, reference = torch.randn(3, 5, generator=generator), torch.randn(3, 5, generator=generator)
     mask = torch.arange(5) < torch.tensor([[5], [1], [3]])
     scores = torch.tensor([1.0, -2.0, 0.5])
-    rewards = token_rewards(scores, policy, reference, mask, kl_coef=0.3)
-    kl = torch.where(mask, policy - reference, 0.0).sum(-1)
-    assert torch.allclose(rewards.sum(-1), scores - 0.3 * kl)
+    rewards = token_rewards(scores, policy, reference, mask, 0.3, estimator)
+    for row, length in enumerate((5, 1, 3)):
+        kl = 0.0
+        for p, r in zip(policy[row, :length].tolist(), reference[row, :length].tolist(), strict=True):
+            kl += p - r if estimator == "k1" else math.exp(r - p) - 1 - (r - p)
+        assert rewards[row].sum().item() == pytest.approx(scores[row].item() - 0.3 * kl, rel=1e-5)
     assert (rewards[~mask] == 0).all()
 
 
@@ -72,8 +76,7 @@ def test_that_the_first_ratio_is_exactly_one_with_sampling_served_between(llama,
     table_reward(torch.linspace(-1, 1, 258))
     ratios = []
     inputs = TrainingInputs(llama, None, (), PROMPTS, tmp_path, tmp_path / "ppo")
-    spec = PpoSpec(updates=2, ppo_epochs=1, max_new_tokens=6, prompts_per_update=2, learning_rate=1e-2)
-    for event in ppo.train(spec, inputs, StopToken()):
+    for event in train(SMALL, inputs, StopToken()):
         if isinstance(event, Progressed):
             role = llama.role
             for _ in sample(llama, None, [[5, 6]], [1], Sampler(max_new_tokens=3), StopToken()):
@@ -89,14 +92,25 @@ def test_that_no_gradient_of_the_value_reaches_the_policy(llama) -> None:
     llama.take_role(Role("policy", trainable=True))
     head = ValueHead(llama.hidden_size)
     torch.nn.init.ones_(head.linear.weight)
-    _, values, _ = evaluate(llama, head, pack([([5, 6], [[7, 8, 9]])]), 1.0)
+    _, values, _ = evaluate(llama, pack([([5, 6], [[7, 8, 9]])]), 1.0, head)
     values.sum().backward()
     assert all(parameter.grad is None for parameter in llama.trainable_parameters())
     assert head.linear.weight.grad is not None
 
 
-def test_that_ppo_reaches_the_closed_form_optimum(eight, next_logprobs, tmp_path, table_reward) -> None:
-    """With one-token completions the best policy is ref * exp(r / kl_coef), normalised."""
+def test_that_every_declared_metric_is_told_and_no_other(llama, tmp_path, table_reward) -> None:
+    table_reward(torch.linspace(-1, 1, 258))
+    (first, _) = steps_of(run(llama, tmp_path, SMALL))
+    assert set(first.metrics) == {metric.name for metric in PpoSpec.metrics}
+    told = first.metrics
+    assert told["objective/rlhf_reward"] == pytest.approx(
+        told["objective/scores"] + told["objective/non_score_reward"], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_that_ppo_reaches_the_closed_form_optimum(eight, next_logprobs, tmp_path, table_reward, adaptive: bool) -> None:
+    """With one-token completions the best policy is ref * exp(r / kl_coef), normalised; adaptive KL finds kl_coef."""
     rewards = torch.tensor([0.0, 0.3, -0.5, 0.8, 0.0, -0.2, 0.5, 0.1])
     kl_coef = 0.5
     table_reward(rewards)
@@ -104,26 +118,83 @@ def test_that_ppo_reaches_the_closed_form_optimum(eight, next_logprobs, tmp_path
     reference = next_logprobs(eight, None)
     optimum = (reference + rewards / kl_coef).softmax(-1)
     spec = PpoSpec(
+        temperature=1.0,
         updates=150, prompts_per_update=1, completions_per_prompt=64, max_new_tokens=1, ppo_epochs=2,
-        kl_coef=kl_coef, learning_rate=3e-3,
+        kl_coef=2.0 if adaptive else kl_coef, learning_rate=3e-3, adaptive_kl=adaptive, kl_horizon=400,
+        target_kl=(optimum * (optimum.log() - reference)).sum().item() if adaptive else 6.0,
     )  # fmt: skip
-    steps = [
-        event
-        for event in ppo.train(
-            spec, TrainingInputs(eight, None, (), PROMPTS[:1], tmp_path, tmp_path / "p"), StopToken()
-        )
-        if isinstance(event, StepTaken)
-    ]
-    eight.attach("trained", tmp_path / "p")
+    steps = steps_of(run(eight, tmp_path, spec, PROMPTS[:1]))
+    eight.attach("trained", tmp_path / "ppo")
     reached = next_logprobs(eight, "trained").exp()
     before = 0.5 * (reference.exp() - optimum).abs().sum().item()
     after = 0.5 * (reached - optimum).abs().sum().item()
     assert before > 0.25
-    assert after < 0.08, (reached, optimum)
-    best = torch.logsumexp(reference + rewards / kl_coef, -1).item() * kl_coef
-    last = [step.metrics["objective/rlhf_reward"] for step in steps[-30:]]
-    assert sum(last) / 30 == pytest.approx(best, abs=0.06)
+    assert after < (0.12 if adaptive else 0.08), (reached, optimum)
+    last = steps[-30:]
+    if adaptive:
+        assert sum(s.metrics["objective/kl_coef"] for s in last) / 30 == pytest.approx(kl_coef, rel=0.3)
+    else:
+        best = torch.logsumexp(reference + rewards / kl_coef, -1).item() * kl_coef
+        assert sum(s.metrics["objective/rlhf_reward"] for s in last) / 30 == pytest.approx(best, abs=0.06)
     assert eight.base_sha256() == base
+
+
+def test_that_a_value_warm_up_moves_the_value_and_not_the_policy(llama, tmp_path, table_reward) -> None:
+    table_reward(torch.linspace(-1, 1, 258))
+    spec = dataclasses.replace(SMALL, updates=3, value_warmup=2, ppo_epochs=2)
+    steps = steps_of(run(llama, tmp_path, spec))
+    assert [s.metrics["grad_norm"] == 0 for s in steps] == [True, True, False]
+    assert [s.metrics["val/ratio"] == 1 for s in steps] == [True, True, False]
+    assert [s.metrics["objective/kl"] == 0 for s in steps] == [True, True, True]
+
+
+def test_that_the_rate_falls_to_its_last_share_only_with_anneal(llama, tmp_path, table_reward, monkeypatch) -> None:
+    table_reward(torch.linspace(-1, 1, 258))
+    rates: list[float] = []
+    taken = torch.optim.AdamW.step
+
+    def step(self, *arguments, **named):
+        rates.append(self.param_groups[0]["lr"])
+        return taken(self, *arguments, **named)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    run(llama, tmp_path / "falling", dataclasses.replace(SMALL, updates=4, anneal=True))
+    assert rates == pytest.approx([1e-2, 0.75e-2, 0.5e-2, 0.25e-2])
+    rates.clear()
+    run(llama, tmp_path / "steady", SMALL)
+    assert rates == [1e-2, 1e-2]
+
+
+def test_that_a_run_above_its_kl_limit_ends_and_keeps_what_it_has(llama, tmp_path, table_reward) -> None:
+    table_reward(torch.linspace(-1, 1, 258))
+    events = run(llama, tmp_path, dataclasses.replace(SMALL, updates=30, ppo_epochs=4, stop_kl=0.5))
+    assert 1 <= len(steps_of(events)) < 30
+    assert all(s.metrics["objective/kl"] <= 0.5 for s in steps_of(events))
+    (sentence,) = notes_of(events)
+    assert "above 0.5" in sentence
+    assert isinstance(events[-1], AdapterSaved)
+    assert not llama.attached
+
+
+def test_that_a_kl_below_zero_is_told_once(llama, tmp_path, table_reward, monkeypatch) -> None:
+    """As if the reference were scored at another temperature than the policy."""
+    from desktop_rlhf.policy import rollout
+
+    table_reward(torch.zeros(258))
+    plain = rollout.completion_logprobs
+    assert notes_of(run(llama, tmp_path / "sound", SMALL)) == []
+    monkeypatch.setattr(rollout, "completion_logprobs", lambda *known: plain(*known) + 1.0)
+    (sentence,) = notes_of(run(llama, tmp_path / "unsound", SMALL))
+    assert "disagree" in sentence
+
+
+def test_that_prompts_without_room_are_left_out_and_told(llama, tmp_path, table_reward) -> None:
+    table_reward(torch.zeros(258))
+    long = Prompt("long", (Message("user", "word " * 60),))
+    events = run(llama, tmp_path, dataclasses.replace(SMALL, max_length=80), (*PROMPTS, long))
+    assert notes_of(events) == ["1 prompts are too long and were left out."]
+    with pytest.raises(NotEnoughDataError, match="leaves room"):
+        run(llama, tmp_path / "none", dataclasses.replace(SMALL, max_length=80), (long,))
 
 
 def test_that_a_stopped_run_saves_what_it_has(llama, tmp_path, table_reward) -> None:
@@ -131,22 +202,37 @@ def test_that_a_stopped_run_saves_what_it_has(llama, tmp_path, table_reward) -> 
     stop = StopToken()
     inputs = TrainingInputs(llama, None, (), PROMPTS, tmp_path, tmp_path / "ppo")
     events = []
-    for event in ppo.train(PpoSpec(updates=50, max_new_tokens=4), inputs, stop):
+    for event in train(PpoSpec(updates=50, max_new_tokens=4), inputs, stop):
         events.append(event)
         if isinstance(event, StepTaken):
             stop.request()
-    assert sum(isinstance(event, StepTaken) for event in events) == 1
+    assert len(steps_of(events)) == 1
     assert isinstance(events[-1], AdapterSaved)
     assert (tmp_path / "ppo" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("stage", ["writing", "scoring", "learning"])
+def test_that_a_stop_is_heard_before_the_next_piece_of_work(llama, tmp_path, table_reward, stage: str) -> None:
+    table_reward(torch.zeros(258))
+    stop = StopToken()
+    inputs = TrainingInputs(llama, None, (), PROMPTS, tmp_path, tmp_path / "ppo")
+    after = []
+    for event in train(SMALL, inputs, stop):
+        if stop.requested:
+            after.append(event)
+        elif isinstance(event, Progressed) and event.stage == stage:
+            stop.request()
+    assert after == []
+    assert not (tmp_path / "ppo").exists()
+    assert not llama.attached
+
+
 def test_that_a_score_that_is_not_a_number_ends_the_run(llama, tmp_path, table_reward) -> None:
     table_reward(torch.full((258,), math.nan))
-    inputs = TrainingInputs(llama, None, (), PROMPTS, tmp_path, tmp_path / "ppo")
     with pytest.raises(NotFiniteError):
-        list(ppo.train(PpoSpec(updates=1, max_new_tokens=4), inputs, StopToken()))
+        run(llama, tmp_path, PpoSpec(updates=1, max_new_tokens=4))
 
 
 def test_that_ppo_without_a_reward_model_says_what_to_do(llama, tmp_path) -> None:
-    with pytest.raises(NotEnoughDataError, match="needs a reward model"):
-        next(ppo.train(PpoSpec(), TrainingInputs(llama, None, (), PROMPTS, None, tmp_path / "x"), StopToken()))
+    with pytest.raises(NotEnoughDataError, match="PPO needs a reward model"):
+        next(train(PpoSpec(), TrainingInputs(llama, None, (), PROMPTS, None, tmp_path / "x"), StopToken()))

@@ -1,1 +1,1 @@
-"""ppo."""
+"""Proximal policy optimisation: a critic spreads each score over the tokens, the clip keeps the steps small."""

@@ -5,39 +5,53 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from desktop_rlhf.numerics.kl import kl_tokens
 from desktop_rlhf.numerics.masked import masked_mean
+from desktop_rlhf.numerics.surrogate import clipped_surrogate
 
 
 def policy_loss(
     new_logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, cliprange: float
-) -> Tensor:
-    """max(-A ratio, -A clip(ratio, 1 - c, 1 + c)) averaged over kept tokens; inputs [B, C], result scalar.
+) -> tuple[Tensor, Tensor]:
+    """The clipped surrogate averaged over kept tokens, and the share of them that were clipped; [B, C] to scalars."""
+    change = torch.where(mask, new_logprobs - old_logprobs, 0.0)
+    losses, clipped = clipped_surrogate(change, torch.zeros_like(change), advantages, cliprange)
+    return masked_mean(losses, mask), masked_mean(clipped.to(losses.dtype), mask)
 
-    Source: Schulman et al., "Proximal policy optimization algorithms" (2017).
+
+def value_loss(
+    values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, cliprange: float
+) -> tuple[Tensor, Tensor]:
+    """Half the larger squared error of the value and of the value clipped to its old self, and the share clipped.
+
+    All [B, C] to scalars over kept tokens.
     """
-    ratio = torch.exp(torch.where(mask, new_logprobs - old_logprobs, 0.0))
-    clipped = ratio.clamp(1 - cliprange, 1 + cliprange)
-    return masked_mean(torch.maximum(-advantages * ratio, -advantages * clipped), mask)
-
-
-def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, cliprange: float) -> Tensor:
-    """Half the larger squared error of the value and of the value clipped to its old self; [B, C] to scalar."""
-    clipped = old_values + (values - old_values).clamp(-cliprange, cliprange)
-    return 0.5 * masked_mean(torch.maximum((values - returns) ** 2, (clipped - returns) ** 2), mask)
+    near = old_values + (values - old_values).clamp(-cliprange, cliprange)
+    free, clipped = (values - returns) ** 2, (near - returns) ** 2
+    share = masked_mean((clipped > free).to(values.dtype), mask)
+    return 0.5 * masked_mean(torch.maximum(free, clipped), mask), share
 
 
 def token_rewards(
-    scores: Tensor, policy_logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor, kl_coef: float
+    scores: Tensor,
+    policy_logprobs: Tensor,
+    reference_logprobs: Tensor,
+    mask: Tensor,
+    kl_coef: float,
+    estimator: str = "k1",
 ) -> Tensor:
-    """-kl_coef (log pi - log ref) at every kept token, plus the score at each row's last kept token.
+    """-kl_coef times the KL estimate at every kept token, plus the score at each row's last kept token.
 
     Args:
-        scores: [B]; the others [B, C].
+        scores:    [B]; the others [B, C].
+        estimator: ``k1`` or ``k3``.
 
     Returns:
-        [B, C]; each row sums to score - kl_coef * kl_k1.
+        [B, C]; each row sums to score - kl_coef * (sum of the estimates).
+
+    Source: Ziegler et al., "Fine-tuning language models from human preferences" (2019).
     """
-    rewards = torch.where(mask, -kl_coef * (policy_logprobs - reference_logprobs), 0.0)
+    rewards = -kl_coef * kl_tokens(policy_logprobs, reference_logprobs, mask, estimator)
     last = mask.sum(dim=-1) - 1
     rewards[torch.arange(len(scores)), last] += scores
     return rewards

@@ -1,0 +1,38 @@
+"""Mean and deviation of numbers that arrive in batches."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+
+class RunningMoments:
+    """Moments of everything seen so far, without keeping it.
+
+    Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = 0.0
+        self._squares = 0.0
+
+    @property
+    def deviation(self) -> float:
+        """The biased standard deviation; 0 before anything was seen."""
+        return math.sqrt(self._squares / self.count) if self.count else 0.0
+
+    def add(self, values: Tensor) -> None:
+        """Take in a batch of any shape with at least one number."""
+        wide = values.double()
+        count, mean = wide.numel(), wide.mean().item()
+        total = self.count + count
+        apart = mean - self.mean
+        self._squares += ((wide - mean) ** 2).sum().item() + apart**2 * self.count * count / total
+        self.mean += apart * count / total
+        self.count = total
+
+    def normalised(self, values: Tensor, eps: float = 1e-8) -> Tensor:
+        """``values`` less the mean, over the deviation; the same shape."""
+        return (values - self.mean) / (self.deviation + eps)

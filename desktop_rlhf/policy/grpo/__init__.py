@@ -1,0 +1,1 @@
+"""Group relative policy optimisation: rewards relative to their group, KL to the reference in the loss; no critic."""

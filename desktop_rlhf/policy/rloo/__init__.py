@@ -1,0 +1,1 @@
+"""REINFORCE leave-one-out: a completion is measured against the others of its prompt; no critic."""

@@ -1,0 +1,192 @@
+"""Rollouts: what the policy wrote, and what policy, reference, critic and reward model said of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from desktop_rlhf.adapters.packing import (
+    Packed,
+    completion_logits,
+    completion_logprobs,
+    hidden_states,
+    pack,
+    predicting_states,
+)
+from desktop_rlhf.adapters.resident import ResidentModel, Role
+from desktop_rlhf.completions.sampling import Drawn, sample
+from desktop_rlhf.numerics.kl import kl_k1
+from desktop_rlhf.numerics.logprobs import token_logprobs
+from desktop_rlhf.numerics.running import RunningMoments
+from desktop_rlhf.policy.rollout_spec import RolloutSpec
+from desktop_rlhf.records.completions import Sampler
+from desktop_rlhf.records.errors import NotFiniteError
+from desktop_rlhf.records.prompts import Prompt
+from desktop_rlhf.reward.model import RewardModel
+from desktop_rlhf.runs.events import Progressed
+from desktop_rlhf.runs.seeds import derive_seed
+from desktop_rlhf.runs.stop import StopToken
+
+WRITING, SCORING, LEARNING = 0.4, 0.2, 0.4  # shares of an update's time, for the progress bar
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """The completions of one prompt; N of them, the longest of C tokens. Tensors are [N, C] unless said otherwise.
+
+    Attributes:
+        scores:  [N] from the reward model, less the penalty of those that were cut; what a person is shown.
+        rewards: [N] the same after normalising and clipping; what the policy learns from.
+        entropy: of the policy's distribution at each token.
+    """
+
+    prompt: str
+    drawn: Sequence[Drawn]
+    packed: Packed
+    scores: Tensor
+    rewards: Tensor
+    old_logprobs: Tensor
+    reference_logprobs: Tensor
+    old_values: Tensor
+    entropy: Tensor
+
+
+def evaluate(
+    model: ResidentModel, packed: Packed, temperature: float, critic: nn.Module | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities, values and token entropies, each [N, C], under the model's present role.
+
+    Old and new log-probabilities both come from here and from the same packing, so the first ratio is exactly 1. The
+    values are 0 without a critic, a module from [..., H] to [...].
+    """
+    hidden = hidden_states(model, packed)
+    logits = completion_logits(model, hidden, packed).float()
+    kept = token_logprobs(logits, packed.targets[packed.mask], temperature)
+    with torch.no_grad():
+        distribution = (logits.detach() / temperature).log_softmax(-1)
+        kept_entropy = -(distribution.exp() * distribution).sum(-1)
+    empty = torch.zeros(packed.mask.shape, dtype=kept.dtype)
+    values = empty if critic is None else torch.where(packed.mask, critic(predicting_states(hidden, packed)), 0.0)
+    return empty.masked_scatter(packed.mask, kept), values, empty.masked_scatter(packed.mask, kept_entropy)
+
+
+def usable_prompts(spec: RolloutSpec, model: ResidentModel, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    """The prompts that leave room for a whole completion."""
+    room = min(spec.max_length, model.longest) - spec.max_new_tokens
+    return tuple(prompt for prompt in prompts if len(model.prompt_ids(prompt.messages)) <= room)
+
+
+class Rollouts:
+    """Draws one rollout after another; every prompt comes once before any comes again."""
+
+    def __init__(
+        self,
+        spec: RolloutSpec,
+        model: ResidentModel,
+        prompts: Sequence[Prompt],
+        policy: str,
+        reference: str | None,
+        reward_model: RewardModel,
+        critic: nn.Module | None,
+    ) -> None:
+        self.spec = spec
+        self.model = model
+        self.prompts = prompts
+        self.policy = policy
+        self.reference = reference
+        self.reward_model = reward_model
+        self.critic = critic
+        self.sampler = Sampler(temperature=spec.temperature, max_new_tokens=spec.max_new_tokens)
+        self.scores_seen = RunningMoments()
+        self._shuffle = torch.Generator().manual_seed(derive_seed(spec.seed, "order"))
+        self._queue: list[int] = []
+
+    def draw(self, step: int, stop: StopToken) -> Generator[Progressed, None, list[Episode] | None]:
+        """Write and score one rollout; the generator returns its episodes, or None when it was stopped.
+
+        Raises:
+            NotFiniteError: a score is NaN or infinite.
+        """
+        spec, total = self.spec, self.spec.updates
+        prompts = self._next_prompts()
+        prompt_ids = [self.model.prompt_ids(prompt.messages) for prompt in prompts]
+        count = spec.completions_per_prompt
+        seeds = [derive_seed(spec.seed, "rollout", step, i) for i in range(len(prompts) * count)]
+        sampling = sample(self.model, self.policy, prompt_ids, seeds, self.sampler, stop)
+        drawn: list[Drawn] | None = None
+        while True:
+            try:
+                part = next(sampling)
+            except StopIteration as finished:
+                drawn = finished.value
+                break
+            yield Progressed("writing", step + WRITING * part.done / part.total, total)
+        if drawn is None:
+            return None
+        episodes: list[Episode] = []
+        for i, ids in enumerate(prompt_ids):
+            if stop.requested:
+                return None
+            own = drawn[i * count : (i + 1) * count]
+            episodes.append(self._score(prompts[i].text, own, pack([(ids, [d.completion_ids for d in own])])))
+            yield Progressed("scoring", step + WRITING + SCORING * len(episodes) / len(prompts), total)
+        return None if stop.requested else self._rewarded(episodes)
+
+    def _next_prompts(self) -> list[Prompt]:
+        wanted = self.spec.prompts_per_update
+        while len(self._queue) < wanted:
+            self._queue += torch.randperm(len(self.prompts), generator=self._shuffle).tolist()
+        chosen, self._queue = self._queue[:wanted], self._queue[wanted:]
+        return [self.prompts[i] for i in chosen]
+
+    @torch.no_grad()
+    def _score(self, prompt: str, drawn: Sequence[Drawn], packed: Packed) -> Episode:
+        """One prompt's completions under every role."""
+        model, temperature = self.model, self.spec.temperature
+        model.take_role(Role(self.policy, trainable=True))
+        logprobs, values, entropy = evaluate(model, packed, temperature, self.critic)
+        model.take_role(Role(self.reference))
+        reference_logprobs = completion_logprobs(model, hidden_states(model, packed), packed, temperature)
+        model.take_role(Role(self.policy, trainable=True))
+        scores = self.reward_model.score(packed)
+        if not torch.isfinite(scores).all():
+            raise NotFiniteError("The reward model gave a score that is not a number.", "Train the reward model again.")
+        return Episode(prompt, drawn, packed, scores, scores, logprobs, reference_logprobs, values, entropy)
+
+    def _rewarded(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """The episodes with penalties in their scores, and with the rewards that follow from all scores so far."""
+        for episode in episodes:
+            self.scores_seen.add(episode.scores)
+        limit = self.spec.reward_clip or torch.inf
+        done = []
+        for episode in episodes:
+            raw = episode.scores
+            rewards = (self.scores_seen.normalised(raw) if self.spec.normalise_reward else raw).clamp(-limit, limit)
+            cut = torch.tensor([0.0 if d.ended else self.spec.missing_eos_penalty for d in episode.drawn])
+            done.append(dataclasses.replace(episode, scores=raw - cut, rewards=rewards - cut))
+        return done
+
+
+def mean_kl(episodes: Sequence[Episode]) -> float:
+    """Mean k1 KL from the reference, nats per completion; 0 in expectation where the two are the same."""
+    return torch.cat([kl_k1(e.old_logprobs, e.reference_logprobs, e.packed.mask) for e in episodes]).mean().item()
+
+
+def mean_length(episodes: Sequence[Episode]) -> float:
+    """Mean length of the completions in tokens."""
+    return torch.cat([e.packed.mask.sum(-1) for e in episodes]).double().mean().item()
+
+
+def share_ended(episodes: Sequence[Episode]) -> float:
+    """Share of the completions that ended by themselves."""
+    ended = [d.ended for e in episodes for d in e.drawn]
+    return sum(ended) / len(ended)
+
+
+def mean_entropy(episodes: Sequence[Episode]) -> float:
+    """Mean entropy of the policy, nats per token; every token counts the same."""
+    return torch.cat([e.entropy[e.packed.mask] for e in episodes]).mean().item()
