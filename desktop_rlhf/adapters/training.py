@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+from torch import Tensor
+
+from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.resident import ResidentModel
-from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.numerics.logprobs import mean_logprobs
+from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
 from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.prompts import Prompt
+
+Example: TypeAlias = tuple[list[int], list[int]]
+"""A prompt's ids and those of one completion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +30,7 @@ class TrainingInputs:
         prompts:     training prompts, for algorithms that sample.
         reward_path: the reward model's folder, for algorithms that need one.
         output_path: where the new adapter goes; the folder does not exist yet.
+        judged:      single completions called good or bad, for algorithms that learn from those.
     """
 
     model: ResidentModel
@@ -30,6 +39,17 @@ class TrainingInputs:
     prompts: tuple[Prompt, ...]
     reward_path: Path | None
     output_path: Path
+    judged: tuple[JudgedCompletion, ...] = ()
+
+
+def start_policy(inputs: TrainingInputs, *, rank: int, alpha: int, seed: int) -> str:
+    """Attach the adapter to be trained, new or a copy of the one to continue from, and return its name."""
+    policy = f"policy-{inputs.output_path.name}"
+    if inputs.start_path is None:
+        inputs.model.new_adapter(policy, rank=rank, alpha=alpha, seed=seed)
+    else:
+        inputs.model.attach(policy, inputs.start_path)
+    return policy
 
 
 def start_adapter(inputs: TrainingInputs, *, rank: int, alpha: int, seed: int) -> tuple[str, str | None]:
@@ -37,12 +57,10 @@ def start_adapter(inputs: TrainingInputs, *, rank: int, alpha: int, seed: int) -
 
     A run that continues from an adapter gets a copy of it to train and a second, frozen copy as its reference.
     """
-    policy = f"policy-{inputs.output_path.name}"
+    policy = start_policy(inputs, rank=rank, alpha=alpha, seed=seed)
     if inputs.start_path is None:
-        inputs.model.new_adapter(policy, rank=rank, alpha=alpha, seed=seed)
         return policy, None
     reference = f"reference-{inputs.output_path.name}"
-    inputs.model.attach(policy, inputs.start_path)
     inputs.model.attach(reference, inputs.start_path)
     return policy, reference
 
@@ -68,3 +86,21 @@ def fitting(
 def group_ids(model: ResidentModel, group: PreferenceGroup) -> tuple[list[int], list[list[int]]]:
     """A preference group as ``packing.pack`` takes it."""
     return model.prompt_ids(group.prompt.messages), [ids_of(model, c) for c in group.completions]
+
+
+def fitting_examples(
+    model: ResidentModel, examples: Iterable[tuple[Prompt, Completion]], max_length: int
+) -> tuple[list[Example], int]:
+    """The ids of every prompt with one completion that fit into ``max_length`` tokens, and how many did not."""
+    limit = min(max_length, model.longest)
+    ids = [(model.prompt_ids(prompt.messages), ids_of(model, completion)) for prompt, completion in examples]
+    kept = [(prompt, completion) for prompt, completion in ids if len(prompt) + len(completion) <= limit]
+    return kept, len(ids) - len(kept)
+
+
+def pair_means(model: ResidentModel, group: PreferenceGroup) -> tuple[Tensor, Tensor]:
+    """[P] chosen and [P] rejected of a comparison's pairs, each the mean of its completion's token log-probabilities
+    (nats per token) under the model's present role."""
+    packed = pack([group_ids(model, group)])
+    means = mean_logprobs(completion_logprobs(model, hidden_states(model, packed), packed), packed.mask)
+    return means[[better for better, _ in group.pairs]], means[[worse for _, worse in group.pairs]]

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
-from desktop_rlhf.records.comparisons import Comparison, Outcome, Pair, PreferenceGroup
+from desktop_rlhf.records.comparisons import Comparison, JudgedCompletion, Outcome, Pair, PreferenceGroup
 from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.prompts import Prompt
 from desktop_rlhf.runs.seeds import derive_seed
@@ -58,6 +58,34 @@ def preference_groups(
                 )
             )
     return tuple(groups)
+
+
+def judged_completions(
+    comparisons: Iterable[Comparison], completions: Mapping[str, Completion], prompts: Mapping[str, Prompt]
+) -> tuple[JudgedCompletion, ...]:
+    """The best of every ranking as desirable, the others of it and all that were called bad as undesirable.
+
+    A tie says nothing of either and a skip says nothing at all. Completions without a token are left out, and so is a
+    text that one comparison holds for both.
+    """
+    judged = []
+    for comparison in comparisons:
+        if comparison.outcome is Outcome.RANKED:
+            desirable = [rank == 1 for rank in comparison.ranks]
+        elif comparison.outcome is Outcome.BOTH_BAD:
+            desirable = [False] * len(comparison.completion_ids)
+        else:
+            continue
+        shown = [completions[id] for id in comparison.completion_ids]
+        verdicts: dict[str, set[bool]] = {}
+        for completion, good in zip(shown, desirable, strict=True):
+            verdicts.setdefault(completion.text, set()).add(good)
+        judged += [
+            JudgedCompletion(comparison.id, prompts[comparison.prompt_id], completion, good)
+            for completion, good in zip(shown, desirable, strict=True)
+            if _usable(completion) and len(verdicts[completion.text]) == 1
+        ]
+    return tuple(judged)
 
 
 def _usable(*completions: Completion) -> bool:

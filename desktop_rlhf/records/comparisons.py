@@ -78,3 +78,13 @@ class PreferenceGroup:
     completions: tuple[Completion, ...]
     pairs: tuple[tuple[int, int], ...]
     strength: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCompletion:
+    """One completion and whether it is to become likelier or not, for training that needs no pairs."""
+
+    comparison_id: str
+    prompt: Prompt
+    completion: Completion
+    desirable: bool

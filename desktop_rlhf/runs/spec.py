@@ -75,6 +75,7 @@ class AlgorithmSpec:
         train:              ``module:function`` of the generator, looked up when a run starts.
         metrics:            the curves it draws.
         needs_comparisons:  it learns from stored comparisons.
+        needs_judgements:   it learns from single completions called good or bad, as comparisons imply them.
         needs_reward_model: it learns from a reward model's scores.
         makes:              the kind of adapter it leaves, ``policy`` or ``reward``.
     """
@@ -85,6 +86,7 @@ class AlgorithmSpec:
     train: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
     needs_comparisons: ClassVar[bool]
+    needs_judgements: ClassVar[bool] = False
     needs_reward_model: ClassVar[bool] = False
     makes: ClassVar[str] = "policy"
 

@@ -11,13 +11,12 @@ import torch
 import transformers
 
 from desktop_rlhf import __version__
-from desktop_rlhf.records.comparisons import PreferenceGroup
 from desktop_rlhf.records.project import ProjectInfo
 
 
-def provenance(info: ProjectInfo, groups: Sequence[PreferenceGroup]) -> dict[str, object]:
+def provenance(info: ProjectInfo, comparison_ids: Sequence[str]) -> dict[str, object]:
     """Versions, hashes and the machine's part, by name."""
-    data = hashlib.sha256("\n".join(group.comparison_id for group in groups).encode()).hexdigest()
+    data = hashlib.sha256("\n".join(comparison_ids).encode()).hexdigest()
     return {
         "desktop_rlhf": __version__,
         "python": platform.python_version(),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from desktop_rlhf.comparisons.pairs import preference_groups
-from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.comparisons.pairs import judged_completions, preference_groups
+from desktop_rlhf.records.comparisons import Comparison, JudgedCompletion, PreferenceGroup
+from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.prompts import Prompt, Split
 from desktop_rlhf.store.store import Store
 
@@ -13,6 +14,11 @@ from desktop_rlhf.store.store import Store
 def training_groups(store: Store) -> tuple[PreferenceGroup, ...]:
     """The preference groups of every judgement that stands, oldest first; held-out prompts are left out."""
     return tuple(group for group in _all_groups(store) if group.prompt.split is Split.TRAIN)
+
+
+def training_judgements(store: Store) -> tuple[JudgedCompletion, ...]:
+    """Every completion that a judgement calls good or bad, oldest judgement first; held-out prompts are left out."""
+    return tuple(judged for judged in judged_completions(*_judgements(store)) if judged.prompt.split is Split.TRAIN)
 
 
 def labelled_pairs(store: Store) -> Iterator[tuple[Prompt, str, str]]:
@@ -23,7 +29,11 @@ def labelled_pairs(store: Store) -> Iterator[tuple[Prompt, str, str]]:
 
 
 def _all_groups(store: Store) -> tuple[PreferenceGroup, ...]:
+    return preference_groups(*_judgements(store))
+
+
+def _judgements(store: Store) -> tuple[list[Comparison], dict[str, Completion], dict[str, Prompt]]:
+    """Every comparison that stands, its completions and prompts by id."""
     comparisons = store.comparisons.all()
     completions = store.completions.get_all([id for c in comparisons for id in c.completion_ids])
-    prompts = {prompt.id: prompt for prompt in store.prompts.all()}
-    return preference_groups(comparisons, completions, prompts)
+    return comparisons, completions, {prompt.id: prompt for prompt in store.prompts.all()}

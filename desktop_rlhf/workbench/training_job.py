@@ -24,7 +24,7 @@ from desktop_rlhf.workbench.algorithms import spec_named
 from desktop_rlhf.workbench.jobs import Bench, Ending, Job
 from desktop_rlhf.workbench.messages import JobProgressed, JobStarted, RunSaid, StartRun
 from desktop_rlhf.workbench.provenance import provenance
-from desktop_rlhf.workbench.training_data import training_groups
+from desktop_rlhf.workbench.training_data import training_groups, training_judgements
 
 SECONDS_BETWEEN_COMMITS = 0.1
 REFUSAL_TAG = "refuse"
@@ -40,14 +40,16 @@ def train(bench: Bench, command: StartRun, stop: StopToken) -> Job:
     if command.parent_adapter_id:
         spec = _in_shape_of(bench, command.parent_adapter_id, spec, command.settings)
     groups = training_groups(bench.store) if spec.needs_comparisons else ()
+    judged = training_judgements(bench.store) if spec.needs_judgements else ()
+    comparison_ids = tuple(dict.fromkeys(learned.comparison_id for learned in judged or groups))
     run = Run(
         id=uuid4().hex,
         algorithm=spec.name,
         settings=spec.as_settings(),
         parent_adapter_id=command.parent_adapter_id,
         reward_adapter_id=command.reward_adapter_id,
-        comparison_ids=tuple(group.comparison_id for group in groups),
-        provenance=provenance(bench.store.info(), groups),
+        comparison_ids=comparison_ids,
+        provenance=provenance(bench.store.info(), comparison_ids),
         created_at=now(),
     )
     start, reward = command.parent_adapter_id, command.reward_adapter_id
@@ -58,6 +60,7 @@ def train(bench: Bench, command: StartRun, stop: StopToken) -> Job:
         prompts=tuple(p for p in bench.store.prompts.all(Split.TRAIN) if REFUSAL_TAG not in p.tags),
         reward_path=bench.adapter_path(reward) if reward else None,
         output_path=bench.project_path / "adapters" / f"{spec.name}-{run.id[:12]}",
+        judged=judged,
     )
     bench.store.runs.add(run)
     yield JobStarted(command.job_id, f"Training: {spec.title}", run.id)

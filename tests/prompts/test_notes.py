@@ -2,19 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from desktop_rlhf.policy.dpo.spec import DpoSpec
-from desktop_rlhf.policy.ppo.spec import PpoSpec
 from desktop_rlhf.records.comparisons import STRENGTHS
-from desktop_rlhf.reward.spec import RewardSpec
 from desktop_rlhf.runs.spec import settings_of
 from desktop_rlhf.settings import resources_path
+from desktop_rlhf.workbench.algorithms import TRAINABLE
 
 
 def note(name: str) -> str:
     return (resources_path() / "notes" / f"{name}.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("spec", [RewardSpec, DpoSpec, PpoSpec])
+@pytest.mark.parametrize("spec", TRAINABLE)
 def test_that_the_note_on_metrics_explains_every_curve_in_its_own_section(spec) -> None:
     (section,) = (part for part in note("metrics").split("\n## ") if part.startswith(f"{spec.title}\n"))
     explained = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
@@ -22,8 +20,8 @@ def test_that_the_note_on_metrics_explains_every_curve_in_its_own_section(spec) 
 
 
 def test_that_the_note_on_metrics_names_no_setting_that_is_not_there() -> None:
-    known = {setting.name for spec in (RewardSpec, DpoSpec, PpoSpec) for setting in settings_of(spec)}
-    curves = {metric.name for spec in (RewardSpec, DpoSpec, PpoSpec) for metric in spec.metrics}
+    known = {setting.name for spec in TRAINABLE for setting in settings_of(spec)}
+    curves = {metric.name for spec in TRAINABLE for metric in spec.metrics}
     assert set(note("metrics").split("`")[1::2]) - {"k1", "k3"} <= known | curves
 
 

@@ -36,12 +36,13 @@ def test_that_the_demo_writes_every_figure_it_promises(tmp_path, tiny_model_path
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["comparisons"] == 20
     assert set(figures["reward"]) >= {"held_out_accuracy", "low", "high", "n"}
-    for name, steps in (("dpo", 5), ("ppo", 2)):
+    for name, fewest in (("dpo", 3), ("ppo", 2)):
         found = figures[name]
         assert found["n"] == found["wins"] + found["losses"] + found["ties"] == 7
         assert found["win_rate"] == pytest.approx((found["wins"] + found["ties"] / 2) / 7)
         assert found["low"] < found["win_rate"] < found["high"] or found["win_rate"] in (0, 1)
-        assert [point["step"] for point in found["series"]] == list(range(1, steps + 1))
+        assert [point["step"] for point in found["series"]] == list(range(1, len(found["series"]) + 1))
+        assert len(found["series"]) >= fewest
         assert all(math.isfinite(point["reward"]) and math.isfinite(point["kl"]) for point in found["series"])
     stages = [stage["name"] for stage in figures["stages"]]
     assert stages == ["sample", "label", "reward", "dpo", "compare dpo", "ppo", "compare ppo"]

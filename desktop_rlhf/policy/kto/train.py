@@ -1,0 +1,156 @@
+"""Train a policy on single completions, good or bad, by KTO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
+from desktop_rlhf.adapters.passes import Part, passes, saved
+from desktop_rlhf.adapters.resident import ResidentModel, Role
+from desktop_rlhf.adapters.training import TrainingInputs, ids_of, start_adapter
+from desktop_rlhf.policy.kto.loss import kto_loss, reference_point
+from desktop_rlhf.policy.kto.spec import KtoSpec
+from desktop_rlhf.records.comparisons import JudgedCompletion
+from desktop_rlhf.records.errors import NotEnoughDataError
+from desktop_rlhf.runs.events import Event, Noted
+from desktop_rlhf.runs.seeds import derive_seed
+from desktop_rlhf.runs.stop import StopToken
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A judged completion as ids. ``number`` tells it from the others of the run."""
+
+    number: int
+    prompt_id: str
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+    desirable: bool
+
+
+def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Event]:
+    """Yield the events of one KTO run; see ``runs.algorithm.Algorithm``.
+
+    A batch that happens to hold no good or no bad completion gives no point to the curves that speak of it.
+
+    Raises:
+        NotEnoughDataError: there is no good completion, or no bad one.
+        NotFiniteError: the loss or a gradient became NaN or infinite.
+    """
+    model = inputs.model
+    limit = min(spec.max_length, model.longest)
+    examples = _fitting(model, inputs.judged, limit)
+    good = sum(example.desirable for example in examples)
+    if not 0 < good < len(examples):
+        raise NotEnoughDataError(
+            f"KTO learns from good and bad completions; there are {good} good and {len(examples) - good} bad ones.",
+            "Label some.",
+        )
+    if len(examples) < len(inputs.judged):
+        lost = len(inputs.judged) - len(examples)
+        yield Noted(f"{lost} completions are longer than {spec.max_length} tokens and were left out.")
+    yield Noted(f"{good} good completions and {len(examples) - good} bad ones to learn from.")
+    policy, reference = start_adapter(
+        inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter")
+    )
+    references: dict[int, Tensor] = {}
+
+    def parts(batch: Sequence[Example]) -> Iterator[Part]:
+        gained = []
+        for example, other in zip(batch, mismatched(batch, limit), strict=True):
+            if other is not None:
+                with torch.no_grad():
+                    theirs = _logprob(model, example.prompt, other.completion)
+                gained.append(theirs - _reference_logprob(model, reference, example.prompt, other.completion))
+            yield Part(None, work=0.5)
+        point = reference_point(torch.tensor(gained))
+        for example in batch:
+            if example.number not in references:
+                references[example.number] = _reference_logprob(model, reference, example.prompt, example.completion)
+            log_ratio = _logprob(model, example.prompt, example.completion) - references[example.number]
+            loss = kto_loss(
+                log_ratio,
+                torch.tensor(example.desirable),
+                point,
+                beta=spec.beta,
+                desirable_weight=spec.desirable_weight,
+                undesirable_weight=spec.undesirable_weight,
+            )
+            reward = spec.beta * log_ratio.item()
+            yield Part(
+                loss / len(batch), _rewards(batch, example, reward) | {"kl": point.item() / len(batch)}, work=0.5
+            )
+
+    steps = yield from passes(
+        inputs, spec, policy, examples, parts, stop,
+        batch_size=spec.batch_size, epochs=spec.epochs, order=partial(spread, [e.desirable for e in examples]),
+    )  # fmt: skip
+    yield from saved(inputs, policy, reference, steps, {"desirable": good, "undesirable": len(examples) - good})
+
+
+def spread(desirable: Sequence[bool], generator: torch.Generator) -> list[int]:
+    """A random order in which good and bad stand evenly mixed, so that every batch holds its share of both."""
+    places: dict[int, float] = {}
+    for kind in (True, False):
+        of_kind = [index for index, is_good in enumerate(desirable) if is_good is kind]
+        for turn, at in enumerate(torch.randperm(len(of_kind), generator=generator).tolist()):
+            places[of_kind[at]] = (turn + 0.5) / len(of_kind)
+    return sorted(places, key=places.__getitem__)
+
+
+def mismatched(batch: Sequence[Example], limit: int) -> list[Example | None]:
+    """For every example the next one, going round, that answers another prompt and fits behind this one's.
+
+    Where all prompts differ and are short this shifts the completions by one, as the paper does. None where there is no
+    such example.
+    """
+
+    def fits(example: Example, other: Example) -> bool:
+        return (
+            other.prompt_id != example.prompt_id and len(example.prompt) + len(other.completion) <= limit
+        )  # fmt: skip
+
+    return [
+        next((other for other in (*batch[place + 1 :], *batch[:place]) if fits(example, other)), None)
+        for place, example in enumerate(batch)
+    ]
+
+
+def _fitting(model: ResidentModel, judged: Sequence[JudgedCompletion], limit: int) -> list[Example]:
+    examples: list[Example] = []
+    for one in judged:
+        prompt, completion = tuple(model.prompt_ids(one.prompt.messages)), tuple(ids_of(model, one.completion))
+        if len(prompt) + len(completion) <= limit:
+            examples.append(Example(len(examples), one.prompt.id, prompt, completion, one.desirable))
+    return examples
+
+
+def _rewards(batch: Sequence[Example], example: Example, reward: float) -> dict[str, float]:
+    """What one example's reward gives to its batch's means, without those that the batch cannot have."""
+    good = sum(one.desirable for one in batch)
+    share = reward / (good if example.desirable else len(batch) - good)
+    given = {"rewards/chosen" if example.desirable else "rewards/rejected": share}
+    return given | ({"rewards/margins": share if example.desirable else -share} if 0 < good < len(batch) else {})
+
+
+def _logprob(model: ResidentModel, prompt: Sequence[int], completion: Sequence[int]) -> Tensor:
+    """Scalar nats of a whole completion under the model's present role."""
+    packed = pack([(prompt, [completion])])
+    return completion_logprobs(model, hidden_states(model, packed), packed).sum()
+
+
+@torch.no_grad()
+def _reference_logprob(
+    model: ResidentModel, reference: str | None, prompt: Sequence[int], completion: Sequence[int]
+) -> Tensor:
+    """Scalar nats under the frozen start; the model's role is put back."""
+    role = model.role
+    model.take_role(Role(reference))
+    logprob = _logprob(model, prompt, completion)
+    model.take_role(role)
+    return logprob

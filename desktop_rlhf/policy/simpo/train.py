@@ -1,0 +1,48 @@
+"""Train a policy on comparisons by SimPO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from desktop_rlhf.adapters.passes import Part, passes, saved
+from desktop_rlhf.adapters.training import TrainingInputs, fitting, pair_means, start_policy
+from desktop_rlhf.policy.simpo.loss import simpo_loss
+from desktop_rlhf.policy.simpo.spec import SimpoSpec
+from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.records.errors import NotEnoughDataError
+from desktop_rlhf.runs.events import Event, Noted
+from desktop_rlhf.runs.seeds import derive_seed
+from desktop_rlhf.runs.stop import StopToken
+
+
+def train(spec: SimpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Event]:
+    """Yield the events of one SimPO run; see ``runs.algorithm.Algorithm``.
+
+    Raises:
+        NotEnoughDataError: there is no comparison with a winner.
+        NotFiniteError: the loss or a gradient became NaN or infinite.
+    """
+    groups, too_long = fitting(inputs.model, inputs.groups, spec.max_length)
+    if not groups:
+        raise NotEnoughDataError("SimPO learns from comparisons, and there is none with a winner yet.", "Label some.")
+    if too_long:
+        yield Noted(f"{too_long} comparisons are longer than {spec.max_length} tokens and were left out.")
+
+    def parts(batch: Sequence[PreferenceGroup]) -> Iterator[Part]:
+        for group in batch:
+            chosen, rejected = pair_means(inputs.model, group)
+            loss = simpo_loss(chosen, rejected, beta=spec.beta, gamma=spec.simpo_gamma).mean()
+            with torch.no_grad():
+                measured = {
+                    "rewards/chosen": spec.beta * chosen.mean(),
+                    "rewards/rejected": spec.beta * rejected.mean(),
+                    "rewards/margins": spec.beta * (chosen - rejected).mean(),
+                    "rewards/accuracies": (chosen > rejected).float().mean(),
+                }
+            yield Part(loss / len(batch), {name: value / len(batch) for name, value in measured.items()})
+
+    policy = start_policy(inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter"))
+    steps = yield from passes(inputs, spec, policy, groups, parts, stop, batch_size=spec.batch_size, epochs=spec.epochs)
+    yield from saved(inputs, policy, None, steps, {"comparisons": len(groups)})

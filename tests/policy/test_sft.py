@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from desktop_rlhf.adapters.training import TrainingInputs
+from desktop_rlhf.policy.sft import train as sft
+from desktop_rlhf.policy.sft.loss import token_entropies, token_hits, token_losses
+from desktop_rlhf.policy.sft.spec import SftSpec
+from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.records.completions import Completion, Sampler
+from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
+from desktop_rlhf.records.prompts import Message, Prompt
+from desktop_rlhf.runs.events import AdapterSaved, Noted, StepTaken
+from desktop_rlhf.runs.stop import StopToken
+
+
+def group(*completions: tuple[int, ...], pairs: tuple[tuple[int, int], ...] = ((0, 1),), prompt: str = "p"):
+    spoken = [
+        Completion(str(c), prompt, "g", None, str(c), c, ended=False, sampler=Sampler(), seed=0) for c in completions
+    ]
+    return PreferenceGroup("c", Prompt(prompt, (Message("user", prompt),)), tuple(spoken), pairs)
+
+
+def run(model, groups, path, start=None, **settings) -> list[dict[str, float]]:
+    inputs = TrainingInputs(model, start, tuple(groups), (), None, path)
+    return [e.metrics for e in sft.train(SftSpec(**settings), inputs, StopToken()) if isinstance(e, StepTaken)]
+
+
+def test_that_loss_entropy_and_hits_equal_a_table_worked_by_hand() -> None:
+    rows, targets = [(1.0, 0.0, -1.0), (0.0, 2.0, 0.0)], [0, 2]
+    losses, entropies = [], []
+    for row, target in zip(rows, targets, strict=True):
+        total = sum(map(math.exp, row))
+        losses.append(math.log(total) - row[target])
+        entropies.append(-sum(math.exp(x) / total * (x - math.log(total)) for x in row))
+    logits = torch.tensor(rows, dtype=torch.float64)
+    assert token_losses(logits, torch.tensor(targets)).tolist() == pytest.approx(losses, rel=1e-12)
+    assert token_entropies(logits).tolist() == pytest.approx(entropies, rel=1e-12)
+    assert token_hits(logits, torch.tensor(targets)).tolist() == [True, False]
+    assert token_entropies(torch.zeros(1, 7)).item() == pytest.approx(math.log(7), rel=1e-6)
+
+
+def test_that_the_first_step_is_the_mean_over_the_completion_tokens_of_the_batch(resident, tmp_path) -> None:
+    chosen = {"one": (7, 30, 44, 9, 12, 1), "two": (50,)}
+    total = tokens = hits = 0.0
+    for words, completion in chosen.items():
+        prompt = resident.prompt_ids((Message("user", words),))
+        logits = resident.base(torch.tensor([[*prompt, *completion]])).logits[0, len(prompt) - 1 : -1].double()
+        for row, target in zip(logits.tolist(), completion, strict=True):
+            total += math.log(sum(map(math.exp, row))) - row[target]
+            hits += max(row) == row[target]
+            tokens += 1
+    groups = [group(completion, (90, 91), prompt=words) for words, completion in chosen.items()]
+    (first,) = run(resident, groups, tmp_path / "s")
+    assert first["loss"] == pytest.approx(total / tokens, rel=1e-5)
+    assert first["mean_token_accuracy"] == pytest.approx(hits / tokens)
+    assert set(first) == {metric.name for metric in SftSpec.metrics}
+
+
+def test_that_sft_reaches_the_frequencies_of_what_was_chosen(eight, next_logprobs, tmp_path) -> None:
+    counts = (1, 1, 2, 1, 4, 1, 1, 1)
+    tokens = [token for token, count in enumerate(counts) for _ in range(count)]
+    groups = [group((token,), (2, 2), prompt=f"p{i}") for i, token in enumerate(tokens)]
+    base = eight.base_sha256()
+    steps = run(eight, groups, tmp_path / "s", batch_size=12, epochs=40, learning_rate=2e-2)
+    eight.attach("trained", tmp_path / "s")
+    shares = [count / 12 for count in counts]
+    assert next_logprobs(eight, "trained").exp().tolist() == pytest.approx(shares, abs=0.01)
+    entropy = -sum(share * math.log(share) for share in shares)
+    assert steps[-1]["loss"] == pytest.approx(entropy, abs=0.01)  # what is left is the spread of the choices themselves
+    assert steps[-1]["entropy"] == pytest.approx(entropy, abs=0.01)
+    assert eight.base_sha256() == base
+
+
+def test_that_the_best_of_each_comparison_is_taken_once() -> None:
+    ranking = group((1,), (2,), (3,), pairs=((1, 0), (1, 2), (0, 2)))
+    shared_first = group((4,), (5,), (6,), pairs=((0, 2), (1, 2)), prompt="q")
+    again = group((2,), (7,))
+    best = sft.best_completions([ranking, shared_first, again])
+    assert [(prompt.id, completion.completion_ids) for prompt, completion in best] == [
+        ("p", (2,)), ("q", (4,)), ("q", (5,)),
+    ]  # fmt: skip
+
+
+def test_that_a_long_loser_does_not_cost_the_winner(llama, tmp_path) -> None:
+    inputs = TrainingInputs(
+        llama, None, (group((7, 30), (9,) * 60), group((7,) * 60, (9,), prompt="q")), (), None, tmp_path / "s"
+    )
+    events = list(sft.train(SftSpec(max_length=50), inputs, StopToken()))
+    assert [e.sentence for e in events if isinstance(e, Noted)] == [
+        "1 completions are longer than 50 tokens and were left out."
+    ]
+    assert events[-1].report == {"steps": 1, "completions": 1}
+
+
+def test_that_a_run_goes_on_from_an_adapter_without_a_reference(llama, tmp_path) -> None:
+    groups = [group((7, 30, 44, 1), (9, 10))]
+    losses = [step["loss"] for step in run(llama, groups, tmp_path / "one", learning_rate=1e-2, epochs=8)]
+    assert losses[-1] < losses[0] / 2
+    inputs = TrainingInputs(llama, tmp_path / "one", tuple(groups), (), None, tmp_path / "two")
+    attached = set()
+    for event in sft.train(SftSpec(learning_rate=1e-2), inputs, StopToken()):
+        attached |= llama.attached
+        if isinstance(event, StepTaken):
+            assert event.metrics["loss"] < losses[-1]
+    assert attached == {"policy-two"}
+    assert not llama.attached
+
+
+def test_that_a_stopped_run_keeps_its_steps_and_an_unstarted_one_leaves_nothing(llama, tmp_path) -> None:
+    groups = tuple(group((7, 30), (9,), prompt=f"p{i}") for i in range(6))
+    stop = StopToken()
+    events = []
+    inputs = TrainingInputs(llama, None, groups, (), None, tmp_path / "some")
+    for event in sft.train(SftSpec(batch_size=2), inputs, stop):
+        events.append(event)
+        if isinstance(event, StepTaken):
+            stop.request()
+    assert sum(isinstance(e, StepTaken) for e in events) == 1
+    assert isinstance(events[-1], AdapterSaved)
+    assert events[-1].report["steps"] == 1
+    inputs = TrainingInputs(llama, None, groups, (), None, tmp_path / "none")
+    assert list(sft.train(SftSpec(), inputs, stop)) == []
+    assert not (tmp_path / "none").exists()
+    assert not llama.attached
+
+
+def test_that_a_loss_that_is_no_number_is_never_stepped_on(llama, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sft, "token_losses", lambda logits, _: logits.sum(-1) * math.nan)
+    with pytest.raises(NotFiniteError):
+        run(llama, [group((7, 30), (9,))], tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_that_nothing_chosen_is_said_in_a_sentence(llama, tmp_path) -> None:
+    with pytest.raises(NotEnoughDataError):
+        run(llama, [], tmp_path / "s")
