@@ -111,7 +111,7 @@ def test_that_a_wrong_setting_is_a_clear_error(project, verb, setting, said) -> 
         (("train", "reward"), "at least 8 comparisons"),
         (("train", "dpo"), "learns from comparisons"),
         (("train", "ppo"), "needs a reward model"),
-        (("train", "kto"), "no algorithm named"),
+        (("train", "magic"), "no algorithm named"),
         (("train", "dpo", "--from", "nobody"), "no policy adapter"),
         (("compare", "--judge-command", "true"), "no policy adapter to compare"),
     ],
