@@ -26,8 +26,8 @@ def walk(base: str, project: Path) -> dict[str, dict]:
 
 def check(seen: dict[str, dict]) -> None:
     assert seen["attempts"] == []
-    assert seen["sample"]["groups"] == 14
-    assert seen["label"]["judged"] == 14
+    assert seen["sample"]["groups"] == 24
+    assert seen["label"]["judged"] == 24
     assert {seen[name]["status"] for name in ("reward", "dpo", "ppo")} == {"completed"}
     assert seen["compare"]["n"] == 6
     assert seen["export"]["written"] > 10

@@ -39,7 +39,7 @@ short = ["--max-new-tokens", "6"]
 small = ["--set", "lora_rank=4", "--set", "lora_alpha=8"]
 seen = {
     "new": verb("new", project, *model),
-    "sample": verb("sample", project, "--prompts", "14", "--per-prompt", "3", *short),
+    "sample": verb("sample", project, "--prompts", "24", "--per-prompt", "3", "--temperature", "1.5", *short),
     "label": verb("label", project, "--judge-command", judge),
     "reward": verb("train", project, "reward", *small),
     "dpo": verb("train", project, "dpo", *small, "--name", "by dpo"),

@@ -27,6 +27,8 @@ SHORT_FOR = {
     "lora": "LoRA",
     "kl": "KL",
     "ppo": "PPO",
+    "rpo": "RPO",
+    "simpo": "SimPO",
     "eos": "EOS",
     "vf": "value loss",
     "coef": "coefficient",
