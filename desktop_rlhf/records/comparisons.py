@@ -9,6 +9,15 @@ from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.prompts import Prompt
 
 STRENGTHS = {1: "barely better", 2: "slightly better", 3: "better", 4: "significantly better"}
+STRENGTH_MARGINS = {1: 0.0, 2: 1 / 3, 3: 2 / 3, 4: 1.0}
+
+
+def strength_margin(strength: int | None, scale: float = 1.0) -> float:
+    """The margin that training asks of a preference of this strength, 0 where it was not said.
+
+    Source: the small margins of Touvron et al., "Llama 2" (2023); its large ones are those at a scale of 3.
+    """
+    return 0.0 if strength is None else scale * STRENGTH_MARGINS[strength]
 
 
 class Outcome(StrEnum):

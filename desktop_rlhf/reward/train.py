@@ -11,12 +11,12 @@ from desktop_rlhf.adapters.packing import hidden_states, pack
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs, fitting, group_ids, ids_of
 from desktop_rlhf.comparisons.pairs import split_by_prompt
-from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.records.comparisons import PreferenceGroup, strength_margin
 from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
 from desktop_rlhf.records.prompts import Prompt
 from desktop_rlhf.reward.calibration import Scored, gain_and_bias, reference_ids, report_on
-from desktop_rlhf.reward.loss import bradley_terry_loss, strength_margin
+from desktop_rlhf.reward.loss import bradley_terry_loss
 from desktop_rlhf.reward.model import RewardHead, RewardModel
 from desktop_rlhf.reward.spec import FEWEST_COMPARISONS, RewardSpec
 from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed, StepTaken

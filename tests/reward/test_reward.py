@@ -11,11 +11,11 @@ from desktop_rlhf.adapters.packing import hidden_states, pack
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.comparisons.pairs import split_by_prompt
-from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.records.comparisons import PreferenceGroup, strength_margin
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.errors import NotEnoughDataError
 from desktop_rlhf.records.prompts import Message, Prompt
-from desktop_rlhf.reward.loss import bradley_terry_loss, strength_margin
+from desktop_rlhf.reward.loss import bradley_terry_loss
 from desktop_rlhf.reward.model import RewardHead, RewardModel, last_states, mean_states
 from desktop_rlhf.reward.spec import RewardSpec
 from desktop_rlhf.reward.train import train

@@ -9,9 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, relu
 
-STRENGTH_MARGINS = {1: 0.0, 2: 1 / 3, 3: 2 / 3, 4: 1.0}
-"""Margin by the strength of a comparison. Source: Touvron et al., "Llama 2" (2023), its small margins."""
-
 
 @dataclass(frozen=True, slots=True)
 class Pairs:

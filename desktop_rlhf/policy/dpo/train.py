@@ -11,9 +11,9 @@ from desktop_rlhf.adapters.packing import Packed, completion_logprobs, hidden_st
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import TrainingInputs, fitting, group_ids, start_adapter
 from desktop_rlhf.numerics.kl import kl_k3
-from desktop_rlhf.policy.dpo.loss import STRENGTH_MARGINS, Pairs, chosen_nll, joined, preference_loss
+from desktop_rlhf.policy.dpo.loss import Pairs, chosen_nll, joined, preference_loss
 from desktop_rlhf.policy.dpo.spec import DpoSpec
-from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.records.comparisons import PreferenceGroup, strength_margin
 from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
 from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed, StepTaken
 from desktop_rlhf.runs.seeds import derive_seed
@@ -96,13 +96,13 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
 
 def _pairs(spec: DpoSpec, group: PreferenceGroup, packed: Packed, logprobs: Tensor, reference: Tensor) -> Pairs:
     """The pairs of one comparison; ``logprobs`` and ``reference`` are [N, C] nats."""
-    margin = STRENGTH_MARGINS[group.strength] if spec.margin_from_strength and group.strength else 0.0
+    margin = strength_margin(group.strength, spec.strength_margin) if spec.margin_from_strength else 0.0
     index = torch.tensor(group.pairs)
     return Pairs(
         ratios=(logprobs - reference).sum(dim=-1)[index],
         reference=reference.sum(dim=-1)[index],
         lengths=packed.mask.sum(dim=-1)[index],
-        offsets=torch.full((len(index),), spec.strength_margin * margin),
+        offsets=torch.full((len(index),), margin),
     )
 
 
