@@ -79,10 +79,16 @@ def resident(request):
 
 
 @pytest.fixture
-def llama():
+def fresh_llama():
+    """Makes a tiny resident Llama with nothing attached, always the same."""
     from desktop_rlhf.adapters.resident import ResidentModel
 
-    return ResidentModel(make_base("llama"), _tokenizer())
+    return lambda: ResidentModel(make_base("llama"), _tokenizer())
+
+
+@pytest.fixture
+def llama(fresh_llama):
+    return fresh_llama()
 
 
 @pytest.fixture(scope="session")

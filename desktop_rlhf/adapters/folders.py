@@ -12,6 +12,7 @@ from desktop_rlhf.records.errors import ModelFolderError
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 CHUNK_BYTES = 1 << 20
+CHECKPOINT_MANIFEST = "manifest.json"
 
 CHOOSE_ANOTHER = "Choose a folder with config.json, *.safetensors weights and a tokenizer."
 
@@ -66,6 +67,11 @@ def hash_model_folder(path: Path) -> str:
                 while chunk := stream.read(CHUNK_BYTES):
                     whole.update(chunk)
     return whole.hexdigest()
+
+
+def holds_checkpoint(folder: Path) -> bool:
+    """Whether a run's folder has a checkpoint that was written to its end; its hashes are looked at when it is read."""
+    return any(path.parent.name.isdigit() for path in folder.glob(f"*/{CHECKPOINT_MANIFEST}"))
 
 
 def _settings(file: Path) -> dict[str, Any]:

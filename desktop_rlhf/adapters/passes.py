@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from desktop_rlhf.adapters.checkpoint import State, optimizer_state, restore_optimizer, restore_parameters
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs
-from desktop_rlhf.records.errors import NotFiniteError
 from desktop_rlhf.runs.common import LoraSpec
-from desktop_rlhf.runs.events import AdapterSaved, Event, Progressed, StepTaken
+from desktop_rlhf.runs.events import AdapterSaved, Event, Halted, Progressed, StepTaken
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -35,6 +35,14 @@ class Part:
     work: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A weight trained beside the adapter, with a learning rate of its own."""
+
+    weight: nn.Parameter
+    learning_rate: float
+
+
 def passes(
     inputs: TrainingInputs,
     spec: LoraSpec,
@@ -46,28 +54,54 @@ def passes(
     batch_size: int,
     epochs: int,
     order: Callable[[torch.Generator], Sequence[int]] | None = None,
+    head: Head | None = None,
+    decay: bool = False,
+    more_work: float = 0.0,
 ) -> Generator[Event, None, int]:
     """Train ``policy`` on ``examples`` and return the number of steps taken.
 
-    Args:
-        parts: the micro-batches of a batch, each computed when it is asked for.
-        order: indices of the examples for one pass; by default every order is as likely.
+    It goes on from the newest checkpoint where there is one. A step whose loss or gradient is NaN or infinite is not
+    taken: ``Halted`` is said, and whoever goes on does so without that batch.
 
-    Raises:
-        NotFiniteError: the loss or a gradient became NaN or infinite; the step is not taken.
+    Args:
+        parts:     the micro-batches of a batch, each computed when it is asked for.
+        order:     indices of the examples for one pass; by default every order is as likely.
+        decay:     let the learning rates fall evenly to 0.
+        more_work: what the caller does afterwards, in examples' worth of work.
     """
     model = inputs.model
     model.take_role(Role(policy, trainable=True))
-    parameters = model.trainable_parameters()
-    optimizer = torch.optim.AdamW(parameters, lr=spec.learning_rate, weight_decay=0.0)
+    adapter = model.trainable_parameters()
+    trained = [(adapter, spec.learning_rate)] + ([([head.weight], head.learning_rate)] if head else [])
+    parameters = [parameter for own, _ in trained for parameter in own]
+    optimizer = torch.optim.AdamW([{"params": own, "lr": rate} for own, rate in trained], weight_decay=0.0)
     generator = torch.Generator().manual_seed(derive_seed(spec.seed, "order"))
     total_steps = -(-len(examples) // batch_size) * epochs
-    step, done = 0, 0.0
-    for _ in range(epochs):
-        turns = order(generator) if order else torch.randperm(len(examples), generator=generator).tolist()
-        for start in range(0, len(turns), batch_size):
-            computed = parts([examples[index] for index in turns[start : start + batch_size]])
+    total_work = len(examples) * epochs + more_work
+    at = _Place()
+
+    def state() -> State:
+        """Where the last step left everything; a batch that was begun and not stepped changed nothing of it."""
+        return {
+            "place": {name: getattr(at, name) for name in _Place.__slots__},
+            "order": generator.get_state(),
+            "parameters": parameters,
+            "optimizer": optimizer_state(optimizer),
+        }
+
+    if (stored := inputs.checkpoints.load()) is not None:
+        at = _Place(**stored["place"])
+        generator.set_state(stored["order"])
+        restore_parameters(parameters, stored["parameters"])
+        restore_optimizer(optimizer, stored["optimizer"])
+
+    while at.epoch < epochs:
+        if not at.turns:
+            at.turns = list(order(generator) if order else torch.randperm(len(examples), generator=generator).tolist())
+        while at.start < len(at.turns):
+            computed = parts([examples[index] for index in at.turns[at.start : at.start + batch_size]])
             totals: dict[str, float] = {}
+            done = float(at.epoch * len(examples) + at.start)
             while not stop.requested and (part := next(computed, None)) is not None:
                 if part.loss is not None:
                     part.loss.backward()
@@ -75,17 +109,47 @@ def passes(
                 for name, value in part.metrics.items():
                     totals[name] = totals.get(name, 0.0) + float(value)
                 done += part.work
-                yield Progressed("training", done, len(examples) * epochs)
+                yield Progressed("training", done, total_work)
             if stop.requested:
-                return step
+                inputs.checkpoints.save(state())
+                return at.step
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm).item()
-            if not torch.isfinite(torch.tensor([totals["loss"], grad_norm])).all():
-                raise NotFiniteError("The loss or its gradient is not a number any more.", "Lower the learning rate.")
-            optimizer.step()
+            good = torch.isfinite(torch.tensor([totals["loss"], grad_norm])).all()
+            if good:
+                for group, (_, rate) in zip(optimizer.param_groups, trained, strict=True):
+                    group["lr"] = rate * (1 - at.step / total_steps) if decay else rate
+                optimizer.step()
+                at.step += 1
             optimizer.zero_grad(set_to_none=True)
-            step += 1
-            yield StepTaken(step, total_steps, totals | {"grad_norm": grad_norm})
-    return step
+            at.start += batch_size
+            if inputs.checkpoints.due or not good:
+                inputs.checkpoints.save(state())
+            if good:
+                yield StepTaken(at.step, total_steps, totals | {"grad_norm": grad_norm})
+            else:
+                yield Halted(
+                    f"The loss or its gradient is not a number any more after step {at.step}.",
+                    "Resume to go on without this batch, or stop to keep what was learned before it; then try a lower "
+                    "learning rate.",
+                )
+        at.epoch, at.start, at.turns = at.epoch + 1, 0, []
+    inputs.checkpoints.save(state())
+    return at.step
+
+
+@dataclass(slots=True)
+class _Place:
+    """How far the passes are, between two steps.
+
+    Attributes:
+        turns: the order of this pass; empty before it was drawn.
+        start: the next batch's first place in it.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    start: int = 0
+    turns: list[int] = field(default_factory=list)
 
 
 def saved(

@@ -213,11 +213,12 @@ class ResidentModel:
     def _inject(self, name: str, config: LoraConfig) -> None:
         assert name not in self._attached, f"an adapter named {name} is attached already"
         role = self._role
-        if self._tuner is None:
-            self._tuner = LoraModel(self.base, config, name)
-        else:
-            self._tuner.peft_config[name] = config
-            self._tuner.inject_adapter(self.base, name)
+        with torch.random.fork_rng(devices=[]):  # peft draws weights, which are written over
+            if self._tuner is None:
+                self._tuner = LoraModel(self.base, config, name)
+            else:
+                self._tuner.peft_config[name] = config
+                self._tuner.inject_adapter(self.base, name)
         self._attached[name] = config
         self.base.eval()
         self.take_role(role)

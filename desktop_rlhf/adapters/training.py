@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from torch import Tensor
 
+from desktop_rlhf.adapters.checkpoint import Checkpoints
 from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.numerics.logprobs import mean_logprobs
@@ -31,6 +32,7 @@ class TrainingInputs:
         reward_path: the reward model's folder, for algorithms that need one.
         output_path: where the new adapter goes; the folder does not exist yet.
         judged:      single completions called good or bad, for algorithms that learn from those.
+        checkpoints: where the run writes down how far it is, and finds how far it was.
     """
 
     model: ResidentModel
@@ -40,6 +42,7 @@ class TrainingInputs:
     reward_path: Path | None
     output_path: Path
     judged: tuple[JudgedCompletion, ...] = ()
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
 
 
 def start_policy(inputs: TrainingInputs, *, rank: int, alpha: int, seed: int) -> str:

@@ -8,15 +8,18 @@ from torch import Tensor
 
 
 class RunningMoments:
-    """Moments of everything seen so far, without keeping it.
+    """Moments of everything seen so far, without keeping it. ``state`` gives the arguments that make it again.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
     """
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = 0.0
-        self._squares = 0.0
+    def __init__(self, count: int = 0, mean: float = 0.0, squares: float = 0.0) -> None:
+        self.count = count
+        self.mean = mean
+        self._squares = squares
+
+    def state(self) -> tuple[int, float, float]:
+        return self.count, self.mean, self._squares
 
     @property
     def deviation(self) -> float:

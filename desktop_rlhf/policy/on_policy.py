@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from desktop_rlhf.adapters.checkpoint import State, optimizer_state, restore_optimizer, restore_parameters
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs, start_adapter
 from desktop_rlhf.policy.rollout import LEARNING, SCORING, WRITING, Episode, Rollouts, evaluate, mean_kl, usable_prompts
 from desktop_rlhf.policy.rollout_spec import RolloutSpec
 from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
 from desktop_rlhf.reward.model import RewardModel
-from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed, SampleShown, StepTaken
+from desktop_rlhf.runs.events import AdapterSaved, Event, Halted, Noted, Progressed, SampleShown, StepTaken
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -43,13 +45,31 @@ class Learner(Protocol):
     def finish(self) -> Mapping[str, float]:
         """End an update: the metrics of its rollout, beside what ``loss`` measured and ``grad_norm``."""
 
+    def state(self) -> Mapping[str, float]:
+        """What it carries from one rollout to the next, beside the critic's weights."""
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Carry what ``state`` gave."""
+
+
+class Memoryless:
+    """The part of a learner that carries nothing from one rollout to the next."""
+
+    def state(self) -> Mapping[str, float]:
+        return {}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        pass
+
 
 def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: Learner) -> Iterator[Event]:
     """Yield the events of one run; see ``runs.algorithm.Algorithm``. One step is one update of the policy.
 
+    It goes on from the newest checkpoint where there is one. An update whose loss, gradient or scores are NaN or
+    infinite is left, ``Halted`` is said, and whoever goes on does so with the next one.
+
     Raises:
         NotEnoughDataError: no reward model or no training prompt was given.
-        NotFiniteError: a loss, gradient or score became NaN or infinite.
     """
     if inputs.reward_path is None:
         raise NotEnoughDataError(f"{spec.title} needs a reward model.", "Train one on the Reward model page first.")
@@ -74,68 +94,141 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
         trained.append((list(learner.critic.parameters()), 10 * spec.learning_rate))
     optimizer = torch.optim.AdamW([{"params": p, "lr": rate} for p, rate in trained], weight_decay=0.0, eps=1e-5)
     rollouts = Rollouts(spec, model, usable, policy, reference, reward_model, learner.critic)
+    at = _Place()
 
-    step = 0
-    alarmed = False
-    while step < spec.updates and not stop.requested:
-        episodes = yield from rollouts.draw(step, stop)
-        if episodes is None:
-            break
-        kl = mean_kl(episodes)
-        if kl < LOWEST_KL and not alarmed:
-            alarmed = True
-            yield Noted(
-                f"KL from the reference is {kl:.2f} nats, and it should not be below 0: what was sampled and what was "
-                "scored disagree. Do not trust this run."
-            )
-        if 0 < spec.stop_kl < kl:
-            yield Noted(f"KL from the reference reached {kl:.1f} nats, above {spec.stop_kl:g}, so the run ended here.")
-            break
-        for group, (_, rate) in zip(optimizer.param_groups, trained, strict=True):
-            group["lr"] = rate * (1 - step / spec.updates) if spec.anneal else rate
-        learner.begin(step, episodes)
-        measured = Averages()
-        for epoch in range(spec.ppo_epochs):
-            began = step + WRITING + SCORING + LEARNING * epoch / spec.ppo_epochs
-            model.take_role(Role(policy, trainable=True))
-            yield from _gradients(spec, inputs, stop, learner, episodes, measured, began)
-            if stop.requested:
-                break
-            norms = [torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm) for parameters, _ in trained]
-            if not torch.isfinite(torch.stack(norms)).all():
-                raise NotFiniteError("The gradient is not a number any more.", "Lower the learning rate.")
-            measured.add({"grad_norm": norms[0]}, 1)
-            optimizer.step()
+    def state() -> State:
+        """Where the last step left everything, with the rollout that is being learned from."""
+        return {
+            "place": {"step": at.step, "epoch": at.epoch, "alarmed": at.alarmed},
+            "measured": at.measured.sums,
+            "episodes": [episode.state() for episode in at.episodes],
+            "rollouts": rollouts.state(),
+            "learner": learner.state(),
+            "parameters": [parameter for own, _ in trained for parameter in own],
+            "optimizer": optimizer_state(optimizer),
+        }
+
+    if (stored := inputs.checkpoints.load()) is not None:
+        restore_parameters([parameter for own, _ in trained for parameter in own], stored["parameters"])
+        restore_optimizer(optimizer, stored["optimizer"])
+        learner.restore(stored["learner"])
+        rollouts.restore(stored["rollouts"])
+        episodes = [Episode.restored(episode) for episode in stored["episodes"]]
+        at = _Place(**stored["place"], measured=Averages(stored["measured"]), episodes=episodes)
+        if at.episodes:
+            learner.begin(at.step, at.episodes)
+
+    while at.step < spec.updates and not stop.requested:
+        try:
+            if not at.episodes:
+                drawn = yield from rollouts.draw(at.step, stop)
+                if drawn is None:
+                    break
+                kl = mean_kl(drawn)
+                if kl < LOWEST_KL and not at.alarmed:
+                    at.alarmed = True
+                    yield Noted(
+                        f"KL from the reference is {kl:.2f} nats, and it should not be below 0: what was sampled and "
+                        "what was scored disagree. Do not trust this run."
+                    )
+                if 0 < spec.stop_kl < kl:
+                    yield Noted(
+                        f"KL from the reference reached {kl:.1f} nats, above {spec.stop_kl:g}, so the run ended here."
+                    )
+                    break
+                at.episodes = drawn
+                learner.begin(at.step, drawn)
+            for group, (_, rate) in zip(optimizer.param_groups, trained, strict=True):
+                group["lr"] = rate * (1 - at.step / spec.updates) if spec.anneal else rate
+            while at.epoch < spec.ppo_epochs:
+                began = at.step + WRITING + SCORING + LEARNING * at.epoch / spec.ppo_epochs
+                model.take_role(Role(policy, trainable=True))
+                measured = yield from _gradients(spec, inputs, stop, learner, at.episodes, began)
+                if stop.requested:
+                    break
+                norms = [torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm) for parameters, _ in trained]
+                if not torch.isfinite(torch.stack(norms)).all():
+                    raise NotFiniteError("The gradient is not a number any more.")
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                measured.add({"grad_norm": norms[0]}, 1)
+                at.measured.take_in(measured)
+                at.epoch += 1
+                if inputs.checkpoints.due:
+                    inputs.checkpoints.save(state())
+        except NotFiniteError as error:
             optimizer.zero_grad(set_to_none=True)
+            halted = Halted(
+                f"{error.sentence} It happened in update {at.step + 1}.",
+                "Resume to go on with other prompts, or stop to keep what was learned before it; then try a lower "
+                "learning rate.",
+            )
+            at.next()
+            inputs.checkpoints.save(state())
+            yield halted
+            continue
         if stop.requested:
             break
-        step += 1
-        yield StepTaken(step, spec.updates, {**learner.finish(), **measured.means()})
-        first = episodes[0]
+        first, metrics = at.episodes[0], {**learner.finish(), **at.measured.means()}
+        at.next()
+        yield StepTaken(at.step, spec.updates, metrics)
         text = model.completion_text(first.drawn[0].completion_ids)
-        yield SampleShown(step, first.prompt, text, first.scores[0].item())
+        yield SampleShown(at.step, first.prompt, text, first.scores[0].item())
 
-    sha256 = model.save_adapter(policy, inputs.output_path) if step else None
+    if stop.requested:
+        inputs.checkpoints.save(state())
+    sha256 = model.save_adapter(policy, inputs.output_path) if at.step else None
     for name in (policy, reference, reward_model.name):
         if name is not None:
             model.detach(name)
     if sha256:  # a run stopped before its first update learned nothing
-        yield AdapterSaved(str(inputs.output_path), sha256, {"updates": step})
+        yield AdapterSaved(str(inputs.output_path), sha256, {"updates": at.step})
 
 
 class Averages:
-    """Weighted means of named measurements."""
+    """Weighted means of named measurements. ``sums`` holds (weighted sum, sum of weights) by name."""
 
-    def __init__(self) -> None:
-        self._sums: dict[str, tuple[float, float]] = {}
+    def __init__(self, sums: Mapping[str, Sequence[float]] | None = None) -> None:
+        self.sums = {name: (total, weights) for name, (total, weights) in (sums or {}).items()}
 
     def add(self, values: Mapping[str, Tensor], weight: float) -> None:
         for name, value in values.items():
-            total, weights = self._sums.get(name, (0.0, 0.0))
-            self._sums[name] = (total + value.item() * weight, weights + weight)
+            self._add(name, value.item() * weight, weight)
+
+    def take_in(self, others: Averages) -> None:
+        """Add everything that others measured."""
+        for name, (total, weights) in others.sums.items():
+            self._add(name, total, weights)
 
     def means(self) -> dict[str, float]:
-        return {name: total / weights for name, (total, weights) in self._sums.items()}
+        return {name: total / weights for name, (total, weights) in self.sums.items()}
+
+    def _add(self, name: str, value: float, weight: float) -> None:
+        total, weights = self.sums.get(name, (0.0, 0.0))
+        self.sums[name] = (total + value, weights + weight)
+
+
+@dataclass(slots=True)
+class _Place:
+    """How far a run is, between two optimiser steps.
+
+    Attributes:
+        step:     updates that are done.
+        epoch:    passes over the present rollout that are done.
+        alarmed:  whether the KL's alarm was given.
+        measured: of the passes that are done.
+        episodes: the present rollout; empty before it was written.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    alarmed: bool = False
+    measured: Averages = field(default_factory=Averages)
+    episodes: Sequence[Episode] = ()
+
+    def next(self) -> None:
+        """Leave the present rollout behind."""
+        self.step, self.epoch, self.measured, self.episodes = self.step + 1, 0, Averages(), ()
 
 
 def _gradients(
@@ -144,21 +237,22 @@ def _gradients(
     stop: StopToken,
     learner: Learner,
     episodes: Sequence[Episode],
-    measured: Averages,
     began: float,
-) -> Generator[Progressed, None, None]:
+) -> Generator[Progressed, None, Averages]:
     """One pass over a rollout, prompt by prompt; the gradients add up to that of the mean over the whole of it."""
+    measured = Averages()
     total = sum(map(learner.weight, episodes))
     role = inputs.model.role
     for i, episode in enumerate(episodes):
         if stop.requested:
-            return
+            break
         inputs.model.take_role(role)  # a job served in between may have taken another
         logprobs, values, _ = evaluate(inputs.model, episode.packed, spec.temperature, learner.critic)
         loss, seen = learner.loss(i, logprobs, values)
         if not torch.isfinite(loss):
-            raise NotFiniteError("The loss is not a number any more.", "Lower the learning rate.")
+            raise NotFiniteError("The loss is not a number any more.")
         weight = learner.weight(episode)
         (weight / total * loss).backward()
         measured.add(seen, weight)
         yield Progressed("learning", began + LEARNING / spec.ppo_epochs * (i + 1) / len(episodes), spec.updates)
+    return measured

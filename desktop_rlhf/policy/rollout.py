@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from desktop_rlhf.adapters.checkpoint import State
 from desktop_rlhf.adapters.packing import (
     Packed,
     completion_logits,
@@ -45,6 +46,7 @@ class Episode:
     """
 
     prompt: str
+    prompt_ids: Sequence[int]
     drawn: Sequence[Drawn]
     packed: Packed
     scores: Tensor
@@ -53,6 +55,24 @@ class Episode:
     reference_logprobs: Tensor
     old_values: Tensor
     entropy: Tensor
+
+    def state(self) -> State:
+        """For a checkpoint: all but the packing, which follows from the ids."""
+        texts = {"prompt": self.prompt, "prompt_ids": self.prompt_ids}
+        drawn = [[drawn.completion_ids, drawn.ended] for drawn in self.drawn]
+        return texts | {"drawn": drawn} | {name: getattr(self, name) for name in _MEASURED}
+
+    @classmethod
+    def restored(cls, state: State) -> Episode:
+        drawn = [Drawn(tuple(ids), ended) for ids, ended in state["drawn"]]
+        return cls(**state | {"drawn": drawn, "packed": _packed(state["prompt_ids"], drawn)})
+
+
+_MEASURED = ("scores", "rewards", "old_logprobs", "reference_logprobs", "old_values", "entropy")
+
+
+def _packed(prompt_ids: Sequence[int], drawn: Sequence[Drawn]) -> Packed:
+    return pack([(prompt_ids, [one.completion_ids for one in drawn])])
 
 
 def evaluate(
@@ -109,7 +129,7 @@ class Rollouts:
         """Write and score one rollout; the generator returns its episodes, or None when it was stopped.
 
         Raises:
-            NotFiniteError: a score is NaN or infinite.
+            NotFiniteError: a score is NaN or infinite; the next rollout is of other prompts.
         """
         spec, total = self.spec, self.spec.updates
         prompts = self._next_prompts()
@@ -131,21 +151,39 @@ class Rollouts:
         for i, ids in enumerate(prompt_ids):
             if stop.requested:
                 return None
-            own = drawn[i * count : (i + 1) * count]
-            episodes.append(self._score(prompts[i].text, own, pack([(ids, [d.completion_ids for d in own])])))
+            try:
+                episodes.append(self._score(prompts[i].text, ids, drawn[i * count : (i + 1) * count]))
+            except NotFiniteError:
+                self._leave(prompts)
+                raise
             yield Progressed("scoring", step + WRITING + SCORING * len(episodes) / len(prompts), total)
-        return None if stop.requested else self._rewarded(episodes)
+        if stop.requested:
+            return None
+        self._leave(prompts)
+        return self._rewarded(episodes)
+
+    def state(self) -> State:
+        """What goes from one rollout to the next; one that was begun and not finished changed nothing of it."""
+        return {"queue": self._queue, "order": self._shuffle.get_state(), "scores_seen": self.scores_seen.state()}
+
+    def restore(self, state: State) -> None:
+        """Go on from what ``state`` gave."""
+        self._queue = list(state["queue"])
+        self._shuffle.set_state(state["order"])
+        self.scores_seen = RunningMoments(*state["scores_seen"])
 
     def _next_prompts(self) -> list[Prompt]:
-        wanted = self.spec.prompts_per_update
-        while len(self._queue) < wanted:
+        while len(self._queue) < self.spec.prompts_per_update:
             self._queue += torch.randperm(len(self.prompts), generator=self._shuffle).tolist()
-        chosen, self._queue = self._queue[:wanted], self._queue[wanted:]
-        return [self.prompts[i] for i in chosen]
+        return [self.prompts[i] for i in self._queue[: self.spec.prompts_per_update]]
+
+    def _leave(self, prompts: Sequence[Prompt]) -> None:
+        self._queue = self._queue[len(prompts) :]
 
     @torch.no_grad()
-    def _score(self, prompt: str, drawn: Sequence[Drawn], packed: Packed) -> Episode:
+    def _score(self, prompt: str, prompt_ids: Sequence[int], drawn: Sequence[Drawn]) -> Episode:
         """One prompt's completions under every role."""
+        packed = _packed(prompt_ids, drawn)
         model, temperature = self.model, self.spec.temperature
         model.take_role(Role(self.policy, trainable=True))
         logprobs, values, entropy = evaluate(model, packed, temperature, self.critic)
@@ -154,8 +192,8 @@ class Rollouts:
         model.take_role(Role(self.policy, trainable=True))
         scores = self.reward_model.score(packed)
         if not torch.isfinite(scores).all():
-            raise NotFiniteError("The reward model gave a score that is not a number.", "Train the reward model again.")
-        return Episode(prompt, drawn, packed, scores, scores, logprobs, reference_logprobs, values, entropy)
+            raise NotFiniteError("The reward model gave a score that is not a number.")
+        return Episode(prompt, prompt_ids, drawn, packed, scores, scores, logprobs, reference_logprobs, values, entropy)
 
     def _rewarded(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The episodes with penalties in their scores, and with the rewards that follow from all scores so far."""

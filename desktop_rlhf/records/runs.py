@@ -28,6 +28,7 @@ class Run:
         reward_adapter_id: the reward model it was trained against, if any.
         comparison_ids:    the judgements it learned from, in order.
         provenance:        versions, hashes, seed, threads, device and dtype, by name.
+        adapter_name:      what its adapter is to be called; empty leaves it to the program.
         reason:            why it failed or stopped, one sentence.
         report:            what it measured at its end, by name (held-out accuracy with n, and the like).
     """
@@ -44,6 +45,7 @@ class Run:
     report: Mapping[str, object] = field(default_factory=dict)
     created_at: str = ""
     ended_at: str = ""
+    adapter_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

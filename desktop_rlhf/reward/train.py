@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from desktop_rlhf.adapters.packing import hidden_states, pack
+from desktop_rlhf.adapters.passes import Head, Part, passes
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs, fitting, group_ids, ids_of
 from desktop_rlhf.comparisons.pairs import split_by_prompt
@@ -19,7 +20,7 @@ from desktop_rlhf.reward.calibration import Scored, gain_and_bias, reference_ids
 from desktop_rlhf.reward.loss import bradley_terry_loss
 from desktop_rlhf.reward.model import RewardHead, RewardModel
 from desktop_rlhf.reward.spec import FEWEST_COMPARISONS, RewardSpec
-from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed, StepTaken
+from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -29,7 +30,7 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
 
     Raises:
         NotEnoughDataError: fewer comparisons than a reward model can learn from.
-        NotFiniteError: the loss or a gradient became NaN or infinite.
+        NotFiniteError: the trained model's scores are NaN or infinite.
     """
     model = inputs.model
     groups, too_long = fitting(model, inputs.groups, spec.max_length)
@@ -44,60 +45,34 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     name = f"reward-{inputs.output_path.name}"
     model.new_adapter(name, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter"))
     head = RewardHead(model.hidden_size, spec.pooling)
-    model.take_role(Role(name, trainable=True))
-    parameters = [*model.trainable_parameters(), head.weight]
-    rates = (spec.learning_rate, spec.head_learning_rate)
-    optimizer = torch.optim.AdamW(
-        [{"params": parameters[:-1], "lr": rates[0]}, {"params": parameters[-1:], "lr": rates[1]}], weight_decay=0.0
-    )
-    shuffle = torch.Generator().manual_seed(derive_seed(spec.seed, "order"))
-    steps_per_epoch = -(-len(train_groups) // spec.batch_size)
-    total_steps = steps_per_epoch * spec.epochs
     # The held-out ones first: their scores are needed anyway, and no training has spread them apart.
     reference = reference_ids([*held_out, *train_groups])
     more_samples = _not_yet_scored(train_groups, reference - {c.id for group in held_out for c in group.completions})
-    work = len(train_groups) * spec.epochs + len(held_out) + len(more_samples)
+    after = len(held_out) + len(more_samples)
     yield Noted(f"{len(train_groups)} comparisons to learn from, {len(held_out)} held out by prompt.")
 
-    step, done = 0, 0
-    for _ in range(spec.epochs):
-        order = torch.randperm(len(train_groups), generator=shuffle).tolist()
-        for start in range(0, len(order), spec.batch_size):
-            batch = [train_groups[i] for i in order[start : start + spec.batch_size]]
-            totals = {"loss": 0.0, "accuracy": 0.0, "margin": 0.0, "mean_reward": 0.0}
-            for group in batch:
-                if stop.requested:
-                    break
-                packed = pack([group_ids(model, group)])
-                scores = head(hidden_states(model, packed), packed)
-                chosen, rejected = _paired(scores, group)
-                apart = strength_margin(group.strength, spec.margin_scale) if spec.margin_from_strength else 0.0
-                loss = bradley_terry_loss(chosen, rejected, center=spec.center_rewards_coefficient, margin=apart)
-                (loss / len(batch)).backward()
-                margin = (chosen - rejected).detach()
-                for key, value in (
-                    ("loss", loss.detach()),
-                    ("accuracy", (margin > 0).float().mean()),
-                    ("margin", margin.mean()),
-                    ("mean_reward", scores.detach().mean()),
-                ):
-                    totals[key] += value.item() / len(batch)
-                done += 1
-                yield Progressed("training", done, work)
-            if stop.requested:
-                break
-            grad_norm = torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm).item()
-            if not (torch.isfinite(torch.tensor([totals["loss"], grad_norm])).all()):
-                raise NotFiniteError("The loss or its gradient is not a number any more.", "Lower the learning rate.")
-            for part, rate in zip(optimizer.param_groups, rates, strict=True):
-                part["lr"] = rate * (1 - step / total_steps)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
-            yield StepTaken(step, total_steps, totals | {"grad_norm": grad_norm})
-        if stop.requested:
-            break
+    def parts(batch: Sequence[PreferenceGroup]) -> Iterator[Part]:
+        for group in batch:
+            packed = pack([group_ids(model, group)])
+            scores = head(hidden_states(model, packed), packed)
+            chosen, rejected = _paired(scores, group)
+            apart = strength_margin(group.strength, spec.margin_scale) if spec.margin_from_strength else 0.0
+            loss = bradley_terry_loss(chosen, rejected, center=spec.center_rewards_coefficient, margin=apart)
+            margin = (chosen - rejected).detach()
+            measured = {
+                "accuracy": (margin > 0).float().mean(),
+                "margin": margin.mean(),
+                "mean_reward": scores.detach().mean(),
+            }
+            yield Part(loss / len(batch), {key: value / len(batch) for key, value in measured.items()})
 
+    steps = yield from passes(
+        inputs, spec, name, train_groups, parts, stop, batch_size=spec.batch_size, epochs=spec.epochs,
+        head=Head(head.weight, spec.head_learning_rate), decay=True, more_work=after,
+    )  # fmt: skip
+
+    done = len(train_groups) * spec.epochs
+    work = done + after
     trained = RewardModel(model, name, head)
     model.take_role(Role(name))
     scored: list[Scored] = []
@@ -121,8 +96,8 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     gain, bias = gain_and_bias(list(samples.values()))
     head.gain.fill_(gain)
     head.bias.fill_(bias)
-    report = {"train_comparisons": len(train_groups), "steps": step, "scale_samples": len(samples)} | report_on(scored)
-    sha256 = model.save_adapter(name, inputs.output_path, head=head.state_dict()) if step else None
+    report = {"train_comparisons": len(train_groups), "steps": steps, "scale_samples": len(samples)} | report_on(scored)
+    sha256 = model.save_adapter(name, inputs.output_path, head=head.state_dict()) if steps else None
     model.detach(name)
     if sha256:  # a run stopped before its first step learned nothing
         yield AdapterSaved(str(inputs.output_path), sha256, report)

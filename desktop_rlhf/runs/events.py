@@ -46,6 +46,17 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
+class Halted:
+    """Going on would harm the run, so it waits: a loss became NaN or infinite. Nothing that was learned is touched.
+
+    Whoever calls the algorithm again tells it to go on without the piece of work that failed.
+    """
+
+    reason: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterSaved:
     """The adapter stands in its folder. ``report`` is what the run measured of it at the end."""
 
@@ -54,4 +65,4 @@ class AdapterSaved:
     report: Mapping[str, object] = field(default_factory=dict)
 
 
-Event: TypeAlias = Progressed | StepTaken | SampleShown | Noted | AdapterSaved
+Event: TypeAlias = Progressed | StepTaken | SampleShown | Noted | Halted | AdapterSaved

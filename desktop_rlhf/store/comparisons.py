@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from desktop_rlhf.records.comparisons import Comparison, Outcome
 from desktop_rlhf.store import clock
-from desktop_rlhf.store.table import Table
+from desktop_rlhf.store.table import Table, dumps
 
 _STANDING = "FROM comparisons WHERE id NOT IN (SELECT comparison_id FROM retractions)"
 
@@ -70,6 +71,11 @@ class ComparisonTable(Table):
         """Oldest first."""
         return self._read(f"SELECT * {_STANDING} ORDER BY rowid")
 
+    def get_all(self, comparison_ids: Sequence[str]) -> list[Comparison]:
+        """The judgements with these ids, oldest first, whether they still stand or not."""
+        sql = "SELECT * FROM comparisons WHERE id IN (SELECT value FROM json_each(?)) ORDER BY rowid"
+        return self._read(sql, [dumps(comparison_ids)])
+
     def counts(self) -> dict[str, int]:
         """How many of each outcome, and how many are flagged under ``flagged``."""
         counts = {str(row["outcome"]): int(row["n"]) for row in self._outcomes()}
@@ -78,8 +84,8 @@ class ComparisonTable(Table):
     def _outcomes(self) -> list[dict[str, Any]]:
         return list(self.rows(f"SELECT outcome, count(*) AS n {_STANDING} GROUP BY outcome"))
 
-    def _read(self, sql: str) -> list[Comparison]:
-        rows = list(self.rows(sql))
+    def _read(self, sql: str, values: Sequence[str] = ()) -> list[Comparison]:
+        rows = list(self.rows(sql, values))
         places: dict[str, list[dict[str, Any]]] = defaultdict(list)
         if len(rows) == 1:
             found = self.rows("SELECT * FROM compared WHERE comparison_id = ? ORDER BY place", [rows[0]["id"]])

@@ -39,11 +39,10 @@ class PromptTable(Table):
     def count(self) -> int:
         return int(self.value("SELECT count(*) FROM prompts"))
 
-    def all(self, split: Split | None = None) -> list[Prompt]:
-        """In the order they were added."""
-        if split is None:
-            return [_prompt(row) for row in self.rows("SELECT * FROM prompts ORDER BY rowid")]
-        return [_prompt(row) for row in self.rows("SELECT * FROM prompts WHERE split = ? ORDER BY rowid", [split])]
+    def all(self, split: Split | None = None, until: str = "") -> list[Prompt]:
+        """In the order they were added; with ``until``, those that were there at that moment."""
+        sql = "SELECT * FROM prompts WHERE ? IN ('', split) AND (? = '' OR created_at <= ?) ORDER BY rowid"
+        return [_prompt(row) for row in self.rows(sql, [split or "", until, until])]
 
     def get(self, prompt_id: str) -> Prompt:
         """KeyError when there is none."""

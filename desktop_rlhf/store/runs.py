@@ -15,7 +15,7 @@ from desktop_rlhf.store.table import Table, dumps
 
 
 class RunTable(Table):
-    """A run is added when it starts and gets exactly one ending."""
+    """A run is added when it starts and gets exactly one ending each time it runs."""
 
     def add(self, run: Run) -> None:
         with self.store.transaction():
@@ -34,6 +34,7 @@ class RunTable(Table):
                     "report": dumps(dict(run.report)),
                     "created_at": run.created_at or clock.now(),
                     "ended_at": run.ended_at,
+                    "adapter_name": run.adapter_name,
                 },
             )
 
@@ -43,6 +44,13 @@ class RunTable(Table):
             self.store.db.execute(
                 "UPDATE runs SET status = ?, reason = ?, report = ?, ended_at = ? WHERE id = ? AND status = 'running'",
                 [status, reason, dumps(dict(report or {})), clock.now(), run_id],
+            )
+
+    def reopen(self, run_id: str) -> None:
+        """Let a run that has an ending run again."""
+        with self.store.transaction():
+            self.store.db.execute(
+                "UPDATE runs SET status = 'running', reason = '', ended_at = '' WHERE id = ?", [run_id]
             )
 
     def interrupt_running(self) -> int:

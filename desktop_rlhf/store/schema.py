@@ -103,10 +103,17 @@ CREATE TABLE verdict_retractions (
 ) STRICT
 """
 
+
+@migrations()
+def m002_the_name_a_run_was_to_give(db: Database) -> None:
+    """A run that goes on later still knows what its adapter is to be called."""
+    db.execute("ALTER TABLE runs ADD COLUMN adapter_name TEXT NOT NULL DEFAULT ''")
+
+
 _APPEND_ONLY = """
 CREATE TRIGGER {table}_{event} BEFORE {event} ON {table}
 BEGIN SELECT RAISE(ABORT, '{table} are append-only'); END
 """
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """How many migrations this program knows; a file that counts more is newer and is refused."""

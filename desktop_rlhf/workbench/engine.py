@@ -30,6 +30,7 @@ from desktop_rlhf.workbench.messages import (
     ModelLoaded,
     ModelLoading,
     News,
+    ResumeRun,
     SampleGroups,
     SampleMatches,
     StartRun,
@@ -52,10 +53,11 @@ class _Task:
     role: Role | None = None
     run_id: str | None = None
     pace: Pace | None = None
+    halted: JobPaused | None = None
 
     @property
     def is_training(self) -> bool:
-        return isinstance(self.command, StartRun)
+        return isinstance(self.command, StartRun | ResumeRun)
 
 
 class Engine:
@@ -140,10 +142,11 @@ class Engine:
     def close(self) -> None:
         """Break off what still runs and close the connection to the store; on the thread that ran the engine."""
         if self._bench is not None:
-            for task in self._tasks:
+            for task in list(self._tasks):
                 if task.job is not None:
                     task.job.close()
-            self._tasks.clear()
+                halted = task.halted or JobPaused(task.command.job_id, "It was broken off.")
+                self._end(task, RunStatus.INTERRUPTED, halted.reason, halted.next_step)
             self._bench.store.close()
             self._bench = None
 
@@ -248,6 +251,10 @@ class Engine:
     def _pass_on(self, task: _Task, news: News) -> None:
         if isinstance(news, JobStarted):
             task.run_id = news.run_id
+        if isinstance(news, JobPaused):  # by itself
+            task.paused, task.halted = True, news
+            assert task.pace is not None
+            task.pace.hold()
         if isinstance(news, JobProgressed):
             assert task.pace is not None
             if task.pace.due(news.share):
@@ -272,7 +279,7 @@ class Engine:
     def _set_paused(self, job_id: str, paused: bool) -> None:
         for task in self._tasks:
             if task.command.job_id == job_id and task.is_training and task.paused is not paused:
-                task.paused = paused
+                task.paused, task.halted = paused, None
                 if task.pace:
                     task.pace.hold() if paused else task.pace.go_on()
                 self._say(JobPaused(job_id) if paused else JobResumed(job_id))

@@ -39,6 +39,14 @@ class StartRun:
 
 
 @dataclass(frozen=True, slots=True)
+class ResumeRun:
+    """Let a run that did not complete go on from its checkpoint, as if it had never ended."""
+
+    job_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class SampleMatches:
     """Sample both sides of a stored side by side, for each prompt with the same seed."""
 
@@ -49,7 +57,7 @@ class SampleMatches:
     seed: int
 
 
-Command: TypeAlias = SampleGroups | StartRun | SampleMatches
+Command: TypeAlias = SampleGroups | StartRun | ResumeRun | SampleMatches
 
 
 # News.
@@ -92,9 +100,14 @@ class JobProgressed:
 
 @dataclass(frozen=True, slots=True)
 class JobPaused:
-    """A run stands still until it is resumed; sampling is served meanwhile."""
+    """A run stands still until it is resumed; sampling is served meanwhile.
+
+    ``reason`` and ``next_step`` are set where it paused by itself: going on would have harmed it.
+    """
 
     job_id: str
+    reason: str = ""
+    next_step: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from desktop_rlhf.adapters.base_models import base_model_folder
 from desktop_rlhf.adapters.download import downloaded
-from desktop_rlhf.adapters.folders import check_model_folder, hash_model_folder
+from desktop_rlhf.adapters.folders import check_model_folder, hash_model_folder, holds_checkpoint
 from desktop_rlhf.adapters.starter import starter_model_ready
 from desktop_rlhf.comparisons.modes import check_judgement, mode_for
 from desktop_rlhf.prompts.files import PreferenceRow, read_file, write_preferences, write_prompts
@@ -20,7 +19,7 @@ from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.errors import DiskFullError, ModelFolderError, ProjectError
 from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.records.prompts import Prompt, Split
-from desktop_rlhf.records.runs import Run
+from desktop_rlhf.records.runs import Run, RunStatus
 from desktop_rlhf.records.verdicts import Match, SideBySide, Verdict, WinRate
 from desktop_rlhf.runs.events import SampleShown
 from desktop_rlhf.settings import STARTER_MODEL_NAME
@@ -30,50 +29,11 @@ from desktop_rlhf.store.connection import translated
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.lock import ProjectLock
 from desktop_rlhf.workbench.training_data import labelled_pairs
+from desktop_rlhf.workbench.views import ImportReport, LabelCounts, MatchShowing, Showing
 
 STORE_FILE = "project.sqlite"
 ADAPTERS_FOLDER = "adapters"
-
-
-@dataclass(frozen=True, slots=True)
-class Showing:
-    """Completions of one prompt as they stand side by side; their order is shuffled and stored with the judgement."""
-
-    group_id: str
-    mode: str
-    prompt: Prompt
-    completions: tuple[Completion, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MatchShowing:
-    """One match of a blind side by side."""
-
-    match: Match
-    prompt: Prompt
-    left: Completion
-    right: Completion
-
-
-@dataclass(frozen=True, slots=True)
-class LabelCounts:
-    """How many judgements stand, and how many groups wait for one."""
-
-    ranked: int
-    ties: int
-    both_bad: int
-    skipped: int
-    flagged: int
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What a file brought: new prompts, prompts that were there already, and new comparisons."""
-
-    prompts: int
-    duplicates: int
-    comparisons: int
+CHECKPOINTS_FOLDER = "checkpoints"
 
 
 class Project:
@@ -306,6 +266,11 @@ class Project:
     def runs(self) -> list[Run]:
         """Newest first."""
         return self._store.runs.all()
+
+    def resumable(self, run: Run) -> bool:
+        """Whether a run that did not complete left a checkpoint to go on from."""
+        ended_early = run.status in (RunStatus.STOPPED, RunStatus.FAILED, RunStatus.INTERRUPTED)
+        return ended_early and holds_checkpoint(self.path / CHECKPOINTS_FOLDER / run.id)
 
     def run(self, run_id: str) -> Run:
         """KeyError when there is none."""

@@ -105,10 +105,12 @@ def test_that_orpo_reaches_the_optimum_of_its_two_terms(eight, next_logprobs, tm
         return nll - beta * (share * math.log(sigmoid(ratio)) + (1 - share) * math.log(sigmoid(-ratio)))
 
     pairs = ((0, 1),) * 7 + ((1, 0),) * 3
-    inputs = TrainingInputs(eight, None, (group((4,), (6,), pairs=pairs),), (), None, tmp_path / "o")
-    base = eight.base_sha256()
-    for _ in train(OrpoSpec(beta=beta, learning_rate=3e-2, epochs=250), inputs, StopToken()):
-        pass
+    base, start = eight.base_sha256(), None
+    for path, rate in ((tmp_path / "near", 3e-2), (tmp_path / "o", 1e-3)):  # far steps, then short ones
+        inputs = TrainingInputs(eight, start, (group((4,), (6,), pairs=pairs),), (), None, path)
+        for _ in train(OrpoSpec(beta=beta, learning_rate=rate, epochs=200), inputs, StopToken()):
+            pass
+        start = path
     eight.attach("trained", tmp_path / "o")
     reached = next_logprobs(eight, "trained").exp()[[4, 6]].tolist()
     low, high = 0.01, sum(reached) - 0.01

@@ -17,7 +17,7 @@ from desktop_rlhf.policy.ppo.spec import PpoSpec
 from desktop_rlhf.policy.ppo.train import train
 from desktop_rlhf.policy.rollout import evaluate
 from desktop_rlhf.records.completions import Sampler
-from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
+from desktop_rlhf.records.errors import NotEnoughDataError
 from desktop_rlhf.records.prompts import Message, Prompt
 from desktop_rlhf.runs.events import AdapterSaved, Noted, Progressed, StepTaken
 from desktop_rlhf.runs.stop import StopToken
@@ -225,12 +225,6 @@ def test_that_a_stop_is_heard_before_the_next_piece_of_work(llama, tmp_path, tab
     assert after == []
     assert not (tmp_path / "ppo").exists()
     assert not llama.attached
-
-
-def test_that_a_score_that_is_not_a_number_ends_the_run(llama, tmp_path, table_reward) -> None:
-    table_reward(torch.full((258,), math.nan))
-    with pytest.raises(NotFiniteError):
-        run(llama, tmp_path, PpoSpec(updates=1, max_new_tokens=4))
 
 
 def test_that_ppo_without_a_reward_model_says_what_to_do(llama, tmp_path) -> None:

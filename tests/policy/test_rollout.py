@@ -37,7 +37,7 @@ def episode(lengths: tuple[int, ...], seed: int, ended: bool = True) -> Episode:
         return torch.where(packed.mask, torch.randn(packed.mask.shape, generator=generator) / 4, 0.0)
 
     scores = torch.randn(len(lengths), generator=generator)
-    return Episode("p", drawn, packed, scores, scores, made() - 1, made() - 1, made(), made() ** 2)
+    return Episode("p", [5, 6], drawn, packed, scores, scores, made() - 1, made() - 1, made(), made() ** 2)
 
 
 def widened(known: Episode, columns: int) -> Episode:
@@ -193,7 +193,7 @@ def test_that_gradients_prompt_by_prompt_are_those_of_the_mean_over_all_tokens(l
         ]
     learner.begin(0, episodes)
     inputs = TrainingInputs(llama, None, (), (), None, tmp_path)
-    for _ in _gradients(spec, inputs, StopToken(), learner, episodes, Averages(), 0.0):
+    for _ in _gradients(spec, inputs, StopToken(), learner, episodes, 0.0):
         llama.take_role(Role(None))  # as a job served in between would
     llama.take_role(Role("policy", trainable=True))
     parameters = llama.trainable_parameters()

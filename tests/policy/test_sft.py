@@ -11,7 +11,7 @@ from desktop_rlhf.policy.sft.loss import token_entropies, token_hits, token_loss
 from desktop_rlhf.policy.sft.spec import SftSpec
 from desktop_rlhf.records.comparisons import PreferenceGroup
 from desktop_rlhf.records.completions import Completion, Sampler
-from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
+from desktop_rlhf.records.errors import NotEnoughDataError
 from desktop_rlhf.records.prompts import Message, Prompt
 from desktop_rlhf.runs.events import AdapterSaved, Noted, StepTaken
 from desktop_rlhf.runs.stop import StopToken
@@ -126,13 +126,6 @@ def test_that_a_stopped_run_keeps_its_steps_and_an_unstarted_one_leaves_nothing(
     assert list(sft.train(SftSpec(), inputs, stop)) == []
     assert not (tmp_path / "none").exists()
     assert not llama.attached
-
-
-def test_that_a_loss_that_is_no_number_is_never_stepped_on(llama, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(sft, "token_losses", lambda logits, _: logits.sum(-1) * math.nan)
-    with pytest.raises(NotFiniteError):
-        run(llama, [group((7, 30), (9,))], tmp_path / "s")
-    assert not (tmp_path / "s").exists()
 
 
 def test_that_nothing_chosen_is_said_in_a_sentence(llama, tmp_path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -58,3 +59,52 @@ def test_that_no_saved_judgement_is_lost_by_kill_9(tmp_path, tiny_model_path) ->
         assert len(stored) - len(acknowledged) <= KILLS  # saved, but killed before it was said
     assert len(acknowledged) > KILLS
     Project.open(path).close()
+
+
+def import_preferences(project: Project, folder: Path) -> None:
+    rows = [
+        {"prompt": [{"role": "user", "content": f"question {n % 5}"}],
+         "chosen": [{"role": "assistant", "content": f"short {n}"}],
+         "rejected": [{"role": "assistant", "content": f"a longer answer {n}"}]}
+        for n in range(12)
+    ]  # fmt: skip
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    project.import_file(folder / "pairs.jsonl")
+
+
+def test_that_a_run_killed_again_and_again_ends_with_the_bytes_of_one_never_killed(tmp_path, tiny_model_path) -> None:
+    """kill -9 at random moments, inside the writing of a checkpoint among them; each time another process goes on."""
+    hashes = []
+    moments = random.Random(3)
+    for kills in (0, 6):
+        path = tmp_path / f"project-{kills}"
+        project = Project.create(path, base_model=str(tiny_model_path), starter_prompts=False)
+        import_preferences(project, tmp_path)
+        project.close()
+        killed = 0
+        while True:
+            process = subprocess.Popen(
+                [sys.executable, str(HERE / "trainer.py"), str(path)], stdout=subprocess.PIPE, text=True,
+                stderr=subprocess.DEVNULL, cwd=HERE.parent.parent, env=os.environ | {"PYTHONPATH": "."},
+            )  # fmt: skip
+            assert process.stdout is not None
+            for _ in range(3):  # its model is read and its training under way
+                process.stdout.readline()
+            if killed < kills:
+                time.sleep(moments.uniform(0, 0.15))
+                process.kill()
+                killed += 1
+            said = process.stdout.read()
+            process.stdout.close()
+            if process.wait() == 0:
+                break
+        assert said.strip().endswith("completed")
+        project = Project.open(path)
+        (run,) = project.runs()
+        assert run.status == "completed"
+        steps = [step for step, _ in project.metrics(run.id)["loss"]]
+        assert steps == list(range(1, 241))
+        hashes.append(project.adapters()[0].sha256)
+        project.close()
+    assert killed == 6
+    assert hashes[0] == hashes[1]

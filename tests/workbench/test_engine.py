@@ -291,7 +291,7 @@ def test_that_an_engine_whose_runs_all_wait_takes_no_time(labelled, work, monkey
             engine.pause("first")
 
     said = work(StartRun("first", "dpo", SMALL), StartRun("second", "dpo", SMALL), meanwhile=act)
-    assert not endings(said)
+    assert {ending.status for ending in endings(said)} == {RunStatus.INTERRUPTED}  # the engine was closed meanwhile
     assert len(turns) < 200
 
 

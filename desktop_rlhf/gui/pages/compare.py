@@ -28,7 +28,8 @@ from desktop_rlhf.records.prompts import Prompt, Split
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.records.verdicts import SideBySide
 from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, JobProgressed, MatchReady, News, SampleMatches
-from desktop_rlhf.workbench.project import MatchShowing, Project
+from desktop_rlhf.workbench.project import Project
+from desktop_rlhf.workbench.views import MatchShowing
 
 REFUSAL_TAG = "refuse"
 SAMPLER = Sampler(max_new_tokens=96)

@@ -34,7 +34,8 @@ from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.errors import WorldError
 from desktop_rlhf.workbench.messages import CompletionsReady, News
-from desktop_rlhf.workbench.project import Project, Showing
+from desktop_rlhf.workbench.project import Project
+from desktop_rlhf.workbench.views import Showing
 
 MOST_AT_ONCE = 6
 ENOUGH_FOR_A_REWARD_MODEL = 20

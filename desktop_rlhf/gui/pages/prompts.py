@@ -26,7 +26,8 @@ from desktop_rlhf.gui.widgets.text import ReadingText, Toast, label
 from desktop_rlhf.records.errors import WorldError
 from desktop_rlhf.records.prompts import Prompt, Split
 from desktop_rlhf.workbench.messages import News
-from desktop_rlhf.workbench.project import ImportReport, Project
+from desktop_rlhf.workbench.project import Project
+from desktop_rlhf.workbench.views import ImportReport
 
 READABLE = "Prompts (*.txt *.csv *.jsonl);;All files (*)"
 SPLITS = {Split.TRAIN: "training", Split.HELD_OUT: "held out"}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from desktop_rlhf.adapters.packing import Packed, completion_logprobs, hidden_states, pack
+from desktop_rlhf.adapters.passes import Part, passes, saved
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import TrainingInputs, fitting, group_ids, start_adapter
 from desktop_rlhf.numerics.kl import kl_k3
 from desktop_rlhf.policy.dpo.loss import Pairs, chosen_nll, joined, preference_loss
 from desktop_rlhf.policy.dpo.spec import DpoSpec
 from desktop_rlhf.records.comparisons import PreferenceGroup, strength_margin
-from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
-from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed, StepTaken
+from desktop_rlhf.records.errors import NotEnoughDataError
+from desktop_rlhf.runs.events import Event, Noted
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -25,7 +26,6 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
 
     Raises:
         NotEnoughDataError: there is no comparison with a winner.
-        NotFiniteError: the loss or a gradient became NaN or infinite.
     """
     model = inputs.model
     groups, too_long = fitting(model, inputs.groups, spec.max_length)
@@ -36,62 +36,34 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     policy, reference = start_adapter(
         inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter")
     )
-    model.take_role(Role(policy, trainable=True))
-    parameters = model.trainable_parameters()
-    optimizer = torch.optim.AdamW(parameters, lr=spec.learning_rate, weight_decay=0.0)
-    shuffle = torch.Generator().manual_seed(derive_seed(spec.seed, "order"))
-    total_steps = -(-len(groups) // spec.batch_size) * spec.epochs
     references: dict[int, Tensor] = {}
 
-    step = done = 0
-    for _ in range(spec.epochs):
-        order = torch.randperm(len(groups), generator=shuffle).tolist()
-        for start in range(0, len(order), spec.batch_size):
-            batch = order[start : start + spec.batch_size]
-            totals = {metric.name: 0.0 for metric in spec.metrics}
-            waiting: list[Pairs] = []  # forwards whose backward is still to come
-            for index in batch:
-                if stop.requested:
-                    break
-                group = groups[index]
-                packed = pack([group_ids(model, group)])
-                if index not in references:
-                    references[index] = _reference_logprobs(model, reference, packed)
-                logprobs = completion_logprobs(model, hidden_states(model, packed), packed)
-                pairs = _pairs(spec, group, packed, logprobs, references[index])
-                waiting.append(pairs)
-                # aot orders all pairs of a batch, each counting alike: its one backward waits for the last forward.
-                if spec.loss_type != "aot" or len(waiting) == len(batch):
-                    loss = _loss(spec, joined(waiting)) * (len(waiting) / len(batch))
-                    loss.backward()
-                    totals["loss"] += loss.item()
-                    waiting.clear()
-                winners = sorted({better for better, _ in group.pairs})
-                with torch.no_grad():
-                    measured = _measured(spec, pairs) | {
-                        "kl_k3": kl_k3(logprobs[winners], references[index][winners], packed.mask[winners]).mean(),
-                    }
-                for key, value in measured.items():
-                    totals[key] += value.item() / len(batch)
-                done += 1
-                yield Progressed("training", done, len(groups) * spec.epochs)
-            if stop.requested:
-                break
-            grad_norm = torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm).item()
-            if not torch.isfinite(torch.tensor([totals["loss"], grad_norm])).all():
-                raise NotFiniteError("The loss or its gradient is not a number any more.", "Lower the learning rate.")
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
-            yield StepTaken(step, total_steps, totals | {"grad_norm": grad_norm})
-        if stop.requested:
-            break
-    sha256 = model.save_adapter(policy, inputs.output_path) if step else None
-    model.detach(policy)
-    if reference is not None:
-        model.detach(reference)
-    if sha256:  # a run stopped before its first step learned nothing
-        yield AdapterSaved(str(inputs.output_path), sha256, {"steps": step, "comparisons": len(groups)})
+    def parts(batch: Sequence[tuple[int, PreferenceGroup]]) -> Iterator[Part]:
+        waiting: list[Pairs] = []  # forwards whose backward is still to come
+        for place, (number, group) in enumerate(batch, start=1):
+            packed = pack([group_ids(model, group)])
+            if number not in references:
+                references[number] = _reference_logprobs(model, reference, packed)
+            theirs = references[number]
+            logprobs = completion_logprobs(model, hidden_states(model, packed), packed)
+            pairs = _pairs(spec, group, packed, logprobs, theirs)
+            waiting.append(pairs)
+            loss = None
+            # aot orders all pairs of a batch, each counting alike: its one backward waits for the last forward.
+            if spec.loss_type != "aot" or place == len(batch):
+                loss = _loss(spec, joined(waiting)) * (len(waiting) / len(batch))
+                waiting.clear()
+            winners = sorted({better for better, _ in group.pairs})
+            with torch.no_grad():
+                measured = _measured(spec, pairs) | {
+                    "kl_k3": kl_k3(logprobs[winners], theirs[winners], packed.mask[winners]).mean(),
+                }
+            yield Part(loss, {name: value / len(batch) for name, value in measured.items()})
+
+    steps = yield from passes(
+        inputs, spec, policy, list(enumerate(groups)), parts, stop, batch_size=spec.batch_size, epochs=spec.epochs
+    )
+    yield from saved(inputs, policy, reference, steps, {"comparisons": len(groups)})
 
 
 def _pairs(spec: DpoSpec, group: PreferenceGroup, packed: Packed, logprobs: Tensor, reference: Tensor) -> Pairs:

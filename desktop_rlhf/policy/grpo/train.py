@@ -11,7 +11,7 @@ from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.numerics.advantages import group_relative
 from desktop_rlhf.policy.grpo.loss import grpo_loss
 from desktop_rlhf.policy.grpo.spec import GrpoSpec
-from desktop_rlhf.policy.on_policy import learn
+from desktop_rlhf.policy.on_policy import Memoryless, learn
 from desktop_rlhf.policy.rollout import Episode, mean_entropy, mean_length, share_ended
 from desktop_rlhf.runs.events import Event
 from desktop_rlhf.runs.stop import StopToken
@@ -22,7 +22,7 @@ def train(spec: GrpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[E
     yield from learn(spec, inputs, stop, GrpoLearner(spec))
 
 
-class GrpoLearner:
+class GrpoLearner(Memoryless):
     """A token is one action, and every token of a completion gets its completion's advantage."""
 
     critic = None

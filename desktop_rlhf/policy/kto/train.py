@@ -40,7 +40,6 @@ def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
 
     Raises:
         NotEnoughDataError: there is no good completion, or no bad one.
-        NotFiniteError: the loss or a gradient became NaN or infinite.
     """
     model = inputs.model
     limit = min(spec.max_length, model.longest)

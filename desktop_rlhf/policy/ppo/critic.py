@@ -10,7 +10,7 @@ class ValueHead(nn.Module):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(hidden_size, 1)
+        self.linear = nn.utils.skip_init(nn.Linear, hidden_size, 1)  # drawn weights would only be written over
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 

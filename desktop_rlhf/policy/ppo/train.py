@@ -103,3 +103,9 @@ class PpoLearner:
             "completions/mean_length": mean_length(episodes),
             "val/num_eos_tokens": share_ended(episodes),
         }
+
+    def state(self) -> dict[str, float]:
+        return {"kl_coef": self.kl.coefficient}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        self.kl.coefficient = state["kl_coef"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from desktop_rlhf.adapters.training import TrainingInputs
-from desktop_rlhf.policy.on_policy import learn
+from desktop_rlhf.policy.on_policy import Memoryless, learn
 from desktop_rlhf.policy.rloo.loss import rloo_advantages, rloo_loss
 from desktop_rlhf.policy.rloo.spec import RlooSpec
 from desktop_rlhf.policy.rollout import Episode, mean_entropy, mean_kl, mean_length, share_ended
@@ -21,7 +21,7 @@ def train(spec: RlooSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[E
     yield from learn(spec, inputs, stop, RlooLearner(spec))
 
 
-class RlooLearner:
+class RlooLearner(Memoryless):
     """A completion is one action, and its siblings are its baseline."""
 
     critic = None

@@ -25,7 +25,6 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
 
     Raises:
         NotEnoughDataError: there is no comparison with a winner.
-        NotFiniteError: the loss or a gradient became NaN or infinite.
     """
     model = inputs.model
     examples, too_long = fitting_examples(model, best_completions(inputs.groups), spec.max_length)

@@ -22,7 +22,6 @@ def train(spec: SimpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[
 
     Raises:
         NotEnoughDataError: there is no comparison with a winner.
-        NotFiniteError: the loss or a gradient became NaN or infinite.
     """
     groups, too_long = fitting(inputs.model, inputs.groups, spec.max_length)
     if not groups:

@@ -1,0 +1,126 @@
+"""What a run is and learns from: its record when it begins, and the same again when it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+from uuid import uuid4
+
+from desktop_rlhf.adapters.checkpoint import Checkpoints
+from desktop_rlhf.adapters.training import TrainingInputs
+from desktop_rlhf.records.adapters import AdapterKind
+from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
+from desktop_rlhf.records.errors import SpecError
+from desktop_rlhf.records.prompts import Split
+from desktop_rlhf.records.runs import Run, RunStatus
+from desktop_rlhf.runs.spec import AlgorithmSpec, Value, with_settings
+from desktop_rlhf.store.clock import now
+from desktop_rlhf.workbench.algorithms import spec_named
+from desktop_rlhf.workbench.jobs import Bench
+from desktop_rlhf.workbench.messages import ResumeRun, StartRun
+from desktop_rlhf.workbench.project import ADAPTERS_FOLDER, CHECKPOINTS_FOLDER
+from desktop_rlhf.workbench.provenance import provenance
+from desktop_rlhf.workbench.training_data import training_groups, training_judgements
+
+REFUSAL_TAG = "refuse"
+
+
+def begun(bench: Bench, command: StartRun) -> Run:
+    """A new run's record, not yet stored.
+
+    Raises:
+        SpecError: the settings, or what it is to start from, do not go together.
+    """
+    spec = with_settings(spec_named(command.algorithm), command.settings)
+    if command.parent_adapter_id and spec.makes != AdapterKind.POLICY:
+        raise SpecError(f"{spec.title} always starts from the base.", "Leave the adapter to start from out.")
+    if command.reward_adapter_id and not spec.needs_reward_model:
+        raise SpecError(f"{spec.title} uses no reward model.", "Leave it out.")
+    if command.parent_adapter_id:
+        spec = _in_shape_of(bench, command.parent_adapter_id, spec, command.settings)
+    groups, judged = _data(bench, spec)
+    comparison_ids = tuple(dict.fromkeys(learned.comparison_id for learned in judged or groups))
+    return Run(
+        id=uuid4().hex,
+        algorithm=spec.name,
+        settings=spec.as_settings(),
+        parent_adapter_id=command.parent_adapter_id,
+        reward_adapter_id=command.reward_adapter_id,
+        comparison_ids=comparison_ids,
+        provenance=provenance(bench.store.info(), comparison_ids),
+        created_at=now(),
+        adapter_name=command.name,
+    )
+
+
+def stored(bench: Bench, command: ResumeRun) -> Run:
+    """The record of a run that can go on.
+
+    Raises:
+        SpecError: it completed, or it has no checkpoint.
+    """
+    run = bench.store.runs.get(command.run_id)
+    if run.status is RunStatus.COMPLETED:
+        raise SpecError("This run completed; there is nothing left to do.", "Start a new one from its adapter.")
+    if not checkpoints_of(bench.project_path, run.id).found:
+        raise SpecError("This run left no checkpoint to go on from.", "Start a new one with the same settings.")
+    return run
+
+
+def checkpoints_of(project_path: Path, run_id: str) -> Checkpoints:
+    """Those of one run."""
+    return Checkpoints(project_path / CHECKPOINTS_FOLDER / run_id)
+
+
+def inputs_of(bench: Bench, run: Run, spec: AlgorithmSpec) -> TrainingInputs:
+    """What the run learns from: the judgements its record names, and the prompts that there were when it began."""
+    groups, judged = _data(bench, spec, run.comparison_ids)
+    start, reward = run.parent_adapter_id, run.reward_adapter_id
+    prompts = bench.store.prompts.all(Split.TRAIN, until=run.created_at)
+    folder = bench.project_path / ADAPTERS_FOLDER
+    name = f"{spec.name}-{run.id[:12]}"
+    taken = sum(1 for _ in folder.glob(f"{name}*"))  # by itself when it was stopped before
+    return TrainingInputs(
+        model=bench.model,
+        start_path=bench.adapter_path(start) if start else None,
+        groups=groups,
+        prompts=tuple(p for p in prompts if REFUSAL_TAG not in p.tags),
+        reward_path=bench.adapter_path(reward) if reward else None,
+        output_path=folder / (f"{name}-{taken + 1}" if taken else name),
+        judged=judged,
+        checkpoints=checkpoints_of(bench.project_path, run.id),
+    )
+
+
+def _data(
+    bench: Bench, spec: AlgorithmSpec, comparison_ids: Sequence[str] | None = None
+) -> tuple[tuple[PreferenceGroup, ...], tuple[JudgedCompletion, ...]]:
+    """Comparisons and judged completions, as far as the algorithm learns from them."""
+    return (
+        training_groups(bench.store, comparison_ids) if spec.needs_comparisons else (),
+        training_judgements(bench.store, comparison_ids) if spec.needs_judgements else (),
+    )
+
+
+def changed_since(bench: Bench, run: Run) -> str:
+    """What is not as it was when the run began and may round otherwise, in words; empty when all is."""
+    today = provenance(bench.store.info(), run.comparison_ids)
+    names = ("desktop_rlhf", "torch", "transformers", "peft", "device", "dtype")
+    return ", ".join(
+        f"{name} {run.provenance.get(name)} to {today[name]}"
+        for name in names
+        if run.provenance.get(name) != today[name]
+    )
+
+
+def _in_shape_of(bench: Bench, parent_id: str, spec: AlgorithmSpec, asked: Mapping[str, Value]) -> AlgorithmSpec:
+    """The spec with the rank and alpha of the adapter that is trained on; other ones cannot be asked for."""
+    made = bench.store.runs.get(bench.store.adapters.get(parent_id).run_id).settings
+    shape = {name: made[name] for name in ("lora_rank", "lora_alpha")}
+    for name, value in shape.items():
+        if name in asked and str(asked[name]) != str(value):
+            raise SpecError(
+                f"The adapter to go on from has {name} {value}.", f"Leave {name} out, or start from the base."
+            )
+    return with_settings(type(spec), spec.as_settings() | cast("dict[str, Value]", shape))

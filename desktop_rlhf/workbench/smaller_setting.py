@@ -1,0 +1,78 @@
+"""After a run took more memory than there is: a smaller setting, found by trying."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import torch
+
+from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
+from desktop_rlhf.adapters.resident import ResidentModel, Role
+from desktop_rlhf.adapters.training import TrainingInputs, group_ids, ids_of
+from desktop_rlhf.runs.common import LoraSpec
+from desktop_rlhf.runs.spec import AlgorithmSpec
+
+SHORTEST = 8  # tokens; less is no training
+
+Size: TypeAlias = tuple[int, int, int]
+"""Tokens of a prompt, tokens of its longest completion, number of completions."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a library says so, in whichever of its ways."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
+
+
+def smaller_setting(spec: AlgorithmSpec, inputs: TrainingInputs) -> str:
+    """A sentence with a setting whose largest training step was just tried and fits; without one, it says so."""
+    assert isinstance(spec, LoraSpec)
+    model = inputs.model
+    model.new_adapter("trial", rank=spec.lora_rank, alpha=spec.lora_alpha, seed=0)
+    try:
+        for name, value, largest in _candidates(spec, inputs):
+            if _fits(model, *largest):
+                return f"Set {name} to {value}: a step of that size was tried and fits."
+    finally:
+        model.detach("trial")
+    return "Not even a short example fits: close other programs, or choose a smaller model."
+
+
+def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, int, Size]]:
+    """(setting, value, largest micro-batch under it), ever smaller."""
+    settings = spec.as_settings()
+    if "max_new_tokens" in settings:
+        prompt = max(len(inputs.model.prompt_ids(prompt.messages)) for prompt in inputs.prompts)
+        value = int(settings["max_new_tokens"])
+        while (value := value * 3 // 4) >= SHORTEST:
+            yield "max_new_tokens", value, (prompt, value, int(settings["completions_per_prompt"]))
+        return
+    sizes = sorted(_sizes(inputs), key=lambda size: size[0] + size[1])
+    lengths = [prompt + completion for prompt, completion, _ in sizes if prompt + completion <= spec.max_length]
+    shares = (lengths[int(share * (len(lengths) - 1))] for share in (0.9, 0.75, 0.5, 0.25, 0.1, 0.0))
+    for value in dict.fromkeys(length for length in shares if length < lengths[-1]):
+        kept = (size for size in sizes if size[0] + size[1] <= value)
+        yield "max_length", value, max(kept, key=lambda size: size[0] + size[1] * size[2])
+
+
+def _sizes(inputs: TrainingInputs) -> Iterator[Size]:
+    """Of every stored example: the judged completions where the run learns from those, else the comparisons."""
+    model = inputs.model
+    for judged in inputs.judged:
+        yield len(model.prompt_ids(judged.prompt.messages)), len(ids_of(model, judged.completion)), 1
+    for group in inputs.groups if not inputs.judged else ():
+        prompt, completions = group_ids(model, group)
+        yield len(prompt), max(map(len, completions)), len(completions)
+
+
+def _fits(model: ResidentModel, prompt: int, completion: int, count: int) -> bool:
+    """Whether one forward and backward of this size, over made-up ids, goes through."""
+    model.take_role(Role("trial", trainable=True))
+    packed = pack([([0] * max(prompt, 1), [[0] * completion] * count)])
+    try:
+        completion_logprobs(model, hidden_states(model, packed), packed).sum().backward()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
