@@ -13,7 +13,7 @@ from desktop_rlhf.adapters.checkpoint import State, optimizer_state, restore_opt
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.runs.common import LoraSpec
-from desktop_rlhf.runs.events import AdapterSaved, Event, Halted, Progressed, StepTaken
+from desktop_rlhf.runs.events import AdapterSaved, Checkpointing, Event, Halted, Progressed, StepTaken
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -89,6 +89,10 @@ def passes(
             "optimizer": optimizer_state(optimizer),
         }
 
+    def keep() -> Iterator[Event]:
+        yield Checkpointing()
+        inputs.checkpoints.save(state())
+
     if (stored := inputs.checkpoints.load()) is not None:
         at = _Place(**stored["place"])
         generator.set_state(stored["order"])
@@ -111,7 +115,7 @@ def passes(
                 done += part.work
                 yield Progressed("training", done, total_work)
             if stop.requested:
-                inputs.checkpoints.save(state())
+                yield from keep()
                 return at.step
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm).item()
             good = torch.isfinite(torch.tensor([totals["loss"], grad_norm])).all()
@@ -122,18 +126,18 @@ def passes(
                 at.step += 1
             optimizer.zero_grad(set_to_none=True)
             at.start += batch_size
-            if inputs.checkpoints.due or not good:
-                inputs.checkpoints.save(state())
             if good:
                 yield StepTaken(at.step, total_steps, totals | {"grad_norm": grad_norm})
-            else:
+            if inputs.checkpoints.due or not good:
+                yield from keep()
+            if not good:
                 yield Halted(
                     f"The loss or its gradient is not a number any more after step {at.step}.",
                     "Resume to go on without this batch, or stop to keep what was learned before it; then try a lower "
                     "learning rate.",
                 )
         at.epoch, at.start, at.turns = at.epoch + 1, 0, []
-    inputs.checkpoints.save(state())
+    yield from keep()
     return at.step
 
 

@@ -16,7 +16,16 @@ from desktop_rlhf.policy.rollout import LEARNING, SCORING, WRITING, Episode, Rol
 from desktop_rlhf.policy.rollout_spec import RolloutSpec
 from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
 from desktop_rlhf.reward.model import RewardModel
-from desktop_rlhf.runs.events import AdapterSaved, Event, Halted, Noted, Progressed, SampleShown, StepTaken
+from desktop_rlhf.runs.events import (
+    AdapterSaved,
+    Checkpointing,
+    Event,
+    Halted,
+    Noted,
+    Progressed,
+    SampleShown,
+    StepTaken,
+)
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -108,6 +117,10 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
             "optimizer": optimizer_state(optimizer),
         }
 
+    def keep() -> Iterator[Event]:
+        yield Checkpointing()
+        inputs.checkpoints.save(state())
+
     if (stored := inputs.checkpoints.load()) is not None:
         restore_parameters([parameter for own, _ in trained for parameter in own], stored["parameters"])
         restore_optimizer(optimizer, stored["optimizer"])
@@ -155,7 +168,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
                 at.measured.take_in(measured)
                 at.epoch += 1
                 if inputs.checkpoints.due:
-                    inputs.checkpoints.save(state())
+                    yield from keep()
         except NotFiniteError as error:
             optimizer.zero_grad(set_to_none=True)
             halted = Halted(
@@ -164,7 +177,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
                 "learning rate.",
             )
             at.next()
-            inputs.checkpoints.save(state())
+            yield from keep()
             yield halted
             continue
         if stop.requested:
@@ -176,7 +189,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
         yield SampleShown(at.step, first.prompt, text, first.scores[0].item())
 
     if stop.requested:
-        inputs.checkpoints.save(state())
+        yield from keep()
     sha256 = model.save_adapter(policy, inputs.output_path) if at.step else None
     for name in (policy, reference, reward_model.name):
         if name is not None:

@@ -57,6 +57,14 @@ class Halted:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpointing:
+    """The next thing the run does is to write a checkpoint.
+
+    Whatever it said before has to be stored first: a run that goes on from there will not say it again.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterSaved:
     """The adapter stands in its folder. ``report`` is what the run measured of it at the end."""
 
@@ -65,4 +73,4 @@ class AdapterSaved:
     report: Mapping[str, object] = field(default_factory=dict)
 
 
-Event: TypeAlias = Progressed | StepTaken | SampleShown | Noted | Halted | AdapterSaved
+Event: TypeAlias = Progressed | StepTaken | SampleShown | Noted | Halted | Checkpointing | AdapterSaved

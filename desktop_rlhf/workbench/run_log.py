@@ -6,7 +6,7 @@ import time
 
 from desktop_rlhf.records.errors import DiskFullError
 from desktop_rlhf.records.runs import MetricPoint, RunStatus
-from desktop_rlhf.runs.events import AdapterSaved, Event, Halted, Noted, SampleShown, StepTaken
+from desktop_rlhf.runs.events import AdapterSaved, Checkpointing, Event, Halted, Noted, SampleShown, StepTaken
 from desktop_rlhf.store.store import Store
 
 SECONDS_BETWEEN_COMMITS = 0.1
@@ -38,7 +38,7 @@ class RunLog:
                 self._notes.append(sentence)
         elif isinstance(event, AdapterSaved):
             self._report = dict(event.report)
-        if time.monotonic() - self._committed_at > SECONDS_BETWEEN_COMMITS:
+        if isinstance(event, Checkpointing) or time.monotonic() - self._committed_at > SECONDS_BETWEEN_COMMITS:
             self.flush()
 
     def flush(self) -> None:
