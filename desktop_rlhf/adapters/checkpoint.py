@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from desktop_rlhf.adapters.folders import CHECKPOINT_MANIFEST
+from desktop_rlhf.runs.events import Checkpointing, Event
 
 State: TypeAlias = Any
 """A tree of dicts with string keys, lists, tensors, and what JSON knows. It comes back as it went, tuples as lists."""
@@ -43,6 +44,12 @@ class Checkpoints:
     def due(self) -> bool:
         """Whether enough time went by since the last one."""
         return self._folder is not None and time.monotonic() - self._saved_at >= self._every_s
+
+    def keep(self, state: Callable[[], State]) -> Iterator[Event]:
+        """Tell that a checkpoint comes, and save one of what ``state`` then gives."""
+        if self._folder is not None:
+            yield Checkpointing()
+            self.save(state())
 
     def save(self, state: State) -> None:
         """Write a checkpoint aside, flush it, and only then let it count.

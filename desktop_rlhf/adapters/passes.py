@@ -13,7 +13,7 @@ from desktop_rlhf.adapters.checkpoint import State, optimizer_state, restore_opt
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.runs.common import LoraSpec
-from desktop_rlhf.runs.events import AdapterSaved, Checkpointing, Event, Halted, Progressed, StepTaken
+from desktop_rlhf.runs.events import AdapterSaved, Event, Halted, Progressed, StepTaken
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -89,10 +89,6 @@ def passes(
             "optimizer": optimizer_state(optimizer),
         }
 
-    def keep() -> Iterator[Event]:
-        yield Checkpointing()
-        inputs.checkpoints.save(state())
-
     if (stored := inputs.checkpoints.load()) is not None:
         at = _Place(**stored["place"])
         generator.set_state(stored["order"])
@@ -115,7 +111,7 @@ def passes(
                 done += part.work
                 yield Progressed("training", done, total_work)
             if stop.requested:
-                yield from keep()
+                yield from inputs.checkpoints.keep(state)
                 return at.step
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm).item()
             good = torch.isfinite(torch.tensor([totals["loss"], grad_norm])).all()
@@ -129,7 +125,7 @@ def passes(
             if good:
                 yield StepTaken(at.step, total_steps, totals | {"grad_norm": grad_norm})
             if inputs.checkpoints.due or not good:
-                yield from keep()
+                yield from inputs.checkpoints.keep(state)
             if not good:
                 yield Halted(
                     f"The loss or its gradient is not a number any more after step {at.step}.",
@@ -137,7 +133,7 @@ def passes(
                     "learning rate.",
                 )
         at.epoch, at.start, at.turns = at.epoch + 1, 0, []
-    yield from keep()
+    yield from inputs.checkpoints.keep(state)
     return at.step
 
 

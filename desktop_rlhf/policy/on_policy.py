@@ -18,7 +18,6 @@ from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
 from desktop_rlhf.reward.model import RewardModel
 from desktop_rlhf.runs.events import (
     AdapterSaved,
-    Checkpointing,
     Event,
     Halted,
     Noted,
@@ -117,10 +116,6 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
             "optimizer": optimizer_state(optimizer),
         }
 
-    def keep() -> Iterator[Event]:
-        yield Checkpointing()
-        inputs.checkpoints.save(state())
-
     if (stored := inputs.checkpoints.load()) is not None:
         restore_parameters([parameter for own, _ in trained for parameter in own], stored["parameters"])
         restore_optimizer(optimizer, stored["optimizer"])
@@ -168,7 +163,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
                 at.measured.take_in(measured)
                 at.epoch += 1
                 if inputs.checkpoints.due:
-                    yield from keep()
+                    yield from inputs.checkpoints.keep(state)
         except NotFiniteError as error:
             optimizer.zero_grad(set_to_none=True)
             halted = Halted(
@@ -177,7 +172,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
                 "learning rate.",
             )
             at.next()
-            yield from keep()
+            yield from inputs.checkpoints.keep(state)
             yield halted
             continue
         if stop.requested:
@@ -189,7 +184,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
         yield SampleShown(at.step, first.prompt, text, first.scores[0].item())
 
     if stop.requested:
-        yield from keep()
+        yield from inputs.checkpoints.keep(state)
     sha256 = model.save_adapter(policy, inputs.output_path) if at.step else None
     for name in (policy, reference, reward_model.name):
         if name is not None:
