@@ -47,7 +47,7 @@ def work(project: Project, command: Command, listen: Callable[[News], None] | No
     ending = said[-1]
     if ending.traceback:
         raise RuntimeError(ending.traceback)
-    if isinstance(ending, EngineFailed) or ending.status is RunStatus.FAILED:
+    if isinstance(ending, EngineFailed) or ending.status in (RunStatus.FAILED, RunStatus.INTERRUPTED):
         raise WorldError(ending.reason, ending.next_step)
     return ending
 

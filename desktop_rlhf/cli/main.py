@@ -14,7 +14,7 @@ from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.records.errors import WorldError
 from desktop_rlhf.workbench.algorithms import TRAINABLE
 
-NAMES = ("new", "import", "sample", "label", "train", "compare", "export", "runs", "demo")
+NAMES = ("new", "import", "sample", "label", "train", "resume", "compare", "export", "runs", "demo")
 
 
 def run(argv: list[str]) -> int:
@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--from", dest="start", help="policy adapter to continue from; the base when left out")
     train.add_argument("--reward-model", help="name or id; the newest when left out")
     train.add_argument("--name", default="", help="what the new adapter is called")
+
+    resume = _verb(verb, "resume", verbs.resume, "let a run that ended early go on from its checkpoint")
+    resume.add_argument("run", nargs="?", help="its id or the beginning of it; the newest such run when left out")
 
     compare = _verb(verb, "compare", verbs.compare, "let a program compare two adapters, blind, on held-out prompts")
     compare.add_argument("--judge-command", required=True, metavar="CMD")

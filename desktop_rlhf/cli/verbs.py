@@ -23,7 +23,7 @@ from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.runs.spec import Value, with_settings
 from desktop_rlhf.side_by_side.blind import LEFT, RIGHT, TIE
 from desktop_rlhf.workbench.algorithms import spec_named
-from desktop_rlhf.workbench.messages import SampleGroups, SampleMatches, StartRun
+from desktop_rlhf.workbench.messages import JobEnded, ResumeRun, SampleGroups, SampleMatches, StartRun
 from desktop_rlhf.workbench.project import Project
 
 
@@ -136,20 +136,36 @@ def train(arguments: argparse.Namespace) -> Result:
             reward_adapter_id=reward.id if reward else None,
             name=arguments.name,
         )
-        ending = work(project, command)
-        if ending.run_id is None:
-            raise NotEnoughDataError("The run was stopped before it began.")
-        run = project.run(ending.run_id)
-        made = next((adapter for adapter in project.adapters() if adapter.run_id == run.id), None)
+        return _trained(project, work(project, command))
+
+
+def resume(arguments: argparse.Namespace) -> Result:
+    with _opened(arguments.project) as project:
+        resumable = [run for run in project.runs() if project.resumable(run.id)]
+        wanted = [run for run in resumable if run.id.startswith(arguments.run or "")]
+        if not wanted:
+            known = ", ".join(f"{run.id[:8]} ({run.algorithm}, {run.status})" for run in resumable) or "none"
+            raise NotEnoughDataError("There is no such run that could go on.", f"Runs that can: {known}.")
+        return _trained(project, work(project, ResumeRun(uuid4().hex, wanted[0].id)))
+
+
+def _trained(project: Project, ending: JobEnded) -> Result:
+    """What a run left behind."""
+    if ending.run_id is None:
+        raise NotEnoughDataError("The run was stopped before it began.")
+    run = project.run(ending.run_id)
+    made = next((adapter for adapter in project.adapters() if adapter.id == ending.adapter_id), None)
     data = {
         "run_id": run.id,
         "status": run.status,
+        "resumable": project.resumable(run.id),
         "adapter_id": made.id if made else None,
         "adapter": made.name if made else None,
         "report": dict(run.report),
     }
     figures = ", ".join(f"{k} {v:.3g}" for k, v in run.report.items() if isinstance(v, int | float))
-    return Result(f"{spec.title} {run.status}: adapter “{made.name if made else 'none'}”. {figures}", data)
+    title = spec_named(run.algorithm).title
+    return Result(f"{title} {run.status}: adapter “{made.name if made else 'none'}”. {figures}", data)
 
 
 def compare(arguments: argparse.Namespace) -> Result:
@@ -197,11 +213,16 @@ def runs(arguments: argparse.Namespace) -> Result:
     with _opened(arguments.project) as project:
         found = project.runs()
         adapters = {adapter.run_id: adapter for adapter in project.adapters()}
-    lines = [_line(run.id, run.algorithm, run.status, adapters.get(run.id), run.created_at) for run in found]
+        resumable = {run.id for run in found if project.resumable(run.id)}
+    lines = []
+    for run in found:
+        status = f"{run.status}, can be resumed" if run.id in resumable else run.status
+        lines.append(_line(run.id, run.algorithm, status, adapters.get(run.id), run.created_at))
     data = [
         dataclasses.asdict(run)
         | {"comparison_ids": len(run.comparison_ids)}
         | {"adapter": dataclasses.asdict(adapters[run.id]) if run.id in adapters else None}
+        | {"resumable": run.id in resumable}
         for run in found
     ]
     return Result("\n".join(lines) or "Nothing was trained yet.", {"runs": data})

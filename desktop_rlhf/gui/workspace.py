@@ -19,6 +19,7 @@ from desktop_rlhf.gui.widgets.banner import Banner
 from desktop_rlhf.gui.widgets.job_strip import JobStrip
 from desktop_rlhf.gui.widgets.rail import Rail
 from desktop_rlhf.records.errors import WorldError
+from desktop_rlhf.reward.spec import RewardSpec
 from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, ModelLoaded, ModelLoading, News
 from desktop_rlhf.workbench.project import Project
 
@@ -65,6 +66,7 @@ class Workspace(QWidget):
         assert isinstance(label, LabelPage)
         assert isinstance(runs, RunsPage)
         runs.sample_from.connect(label.sample_from)
+        runs.resume_run.connect(self._resume_run)
         self.strip = JobStrip()
         self.strip.pause.connect(engine.pause)
         self.strip.resume.connect(engine.resume)
@@ -128,6 +130,17 @@ class Workspace(QWidget):
     def show_error(self, error: WorldError) -> None:
         """Show an error that no page showed."""
         self._banner.show_error(error)
+
+    def _resume_run(self, run_id: str) -> None:
+        """On the page where such runs are started."""
+        name = "reward" if self.project.run(run_id).algorithm == RewardSpec.name else "train"
+        page = self._pages[name]
+        assert isinstance(page, RewardPage | TrainPage)
+        if page.run.busy:
+            self.strip.toast.say("Another run is under way. Resume this one when it has ended.")
+            return
+        page.resume_run(run_id)
+        self.show_page(name)
 
     def _take_news(self, news: News) -> None:
         match news:

@@ -267,10 +267,11 @@ class Project:
         """Newest first."""
         return self._store.runs.all()
 
-    def resumable(self, run: Run) -> bool:
-        """Whether a run that did not complete left a checkpoint to go on from."""
-        ended_early = run.status in (RunStatus.STOPPED, RunStatus.FAILED, RunStatus.INTERRUPTED)
-        return ended_early and holds_checkpoint(self.path / CHECKPOINTS_FOLDER / run.id)
+    def resumable(self, run_id: str) -> bool:
+        """Whether a run ended early and left a checkpoint to go on from."""
+        if not holds_checkpoint(self.path / CHECKPOINTS_FOLDER / run_id):
+            return False
+        return self.run(run_id).status in (RunStatus.STOPPED, RunStatus.FAILED, RunStatus.INTERRUPTED)
 
     def run(self, run_id: str) -> Run:
         """KeyError when there is none."""

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from desktop_rlhf.__main__ import main
+from desktop_rlhf.runs.events import StepTaken
+from desktop_rlhf.workbench.engine import Engine
+from desktop_rlhf.workbench.messages import RunSaid, StartRun
 from desktop_rlhf.workbench.project import Project
 
 JUDGE = Path(__file__).parent.parent / "road" / "judge.py"
@@ -167,3 +170,23 @@ def test_that_what_a_completion_holds_reaches_a_pipe_of_few_letters(project, tmp
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == 1
         assert "holds no project" in done.stderr
+
+
+def test_that_a_stopped_run_is_resumed_by_a_verb(sampled, verb) -> None:
+    verb("label", sampled, "--judge-command", judge())
+    assert verb("resume", sampled)[0] == 1
+
+    def say(news) -> None:
+        if isinstance(news, RunSaid) and isinstance(news.event, StepTaken):
+            engine.stop("job")
+
+    engine = Engine(sampled, say)
+    engine.submit(StartRun("job", "dpo", {"lora_rank": 2, "batch_size": 2}))
+    engine.run_until_idle()
+    engine.close()
+    (run,) = verb("runs", sampled)[1]["runs"]
+    assert (run["status"], run["resumable"]) == ("stopped", True)
+    status, answer = verb("resume", sampled, run["id"][:6])
+    assert (status, answer["status"], answer["run_id"]) == (0, "completed", run["id"])
+    assert (answer["resumable"], answer["report"]["steps"] > 1) == (False, True)
+    assert verb("resume", sampled)[0] == 1

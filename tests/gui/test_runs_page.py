@@ -134,3 +134,16 @@ def test_that_a_refresh_keeps_the_selection(page):
     page.refresh()
     assert page.runs.selectedItems()[0].row() == 2
     assert page.curves.run_id == "r-dpo"
+
+
+def test_that_a_run_broken_off_is_resumed_on_the_page_where_such_runs_start(qtbot, project, page):
+    checkpoint = project.path / "checkpoints" / "r-bad" / "000001"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "manifest.json").write_text("{}")
+    page.refresh()
+    page.runs.selectRow(row_of(page.runs, "DPO"))
+    page.refresh()
+    assert page.curves.go_on.isVisible()
+    with qtbot.waitSignal(page.resume_run) as asked:
+        page.curves.go_on.click()
+    assert asked.args == ["r-bad"]

@@ -22,6 +22,7 @@ from desktop_rlhf.workbench.messages import (
     JobProgressed,
     JobResumed,
     JobStarted,
+    ResumeRun,
     RunSaid,
 )
 from desktop_rlhf.workbench.project import STORE_FILE
@@ -212,3 +213,47 @@ def test_that_a_refresh_leaves_a_live_run_alone(page, engines, add_adapter):
     page.refresh()
     assert page.run.board.series("loss").values.tolist() == [0.5]
     assert page.run.run_id == "run"
+
+
+@pytest.fixture
+def broken_off(project, add_adapter):
+    """A DPO run that was interrupted and left a checkpoint; gives its id."""
+    store = Store.open(project.path / STORE_FILE)
+    store.runs.add(Run("broken", "dpo", {}, None, None, (), {}))
+    store.runs.record("broken", [MetricPoint(1, "loss", 0.5)], [], [])
+    store.runs.end("broken", RunStatus.INTERRUPTED, "The program ended while it ran.")
+    store.close()
+    checkpoint = project.path / "checkpoints" / "broken" / "000001"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "manifest.json").write_text("{}")
+    return "broken"
+
+
+def test_that_a_run_broken_off_is_resumed_with_one_click_and_watched(page, engines, broken_off):
+    page.refresh()
+    assert page.run.go_on.isVisible()
+    page.run.go_on.click()
+    (command,) = engines[-1].commands
+    assert command == ResumeRun(command.job_id, broken_off)
+    assert not page.run.go_on.isVisible()
+    assert not page.start.isEnabled()
+    page.take_news(JobStarted(command.job_id, "Training: DPO", broken_off))
+    page.take_news(RunSaid(broken_off, StepTaken(2, 2, {"loss": 0.4})))
+    assert page.run.board.series("loss").values.tolist() == [0.5, 0.4]
+
+
+def test_that_a_run_that_completed_is_not_offered_to_be_resumed(page, add_adapter):
+    add_adapter("kind", AdapterKind.POLICY)
+    page.refresh()
+    assert page.run.isVisible()
+    assert not page.run.go_on.isVisible()
+
+
+def test_that_a_run_that_paused_by_itself_says_why_until_it_goes_on(page, engines):
+    command = begin(page, engines)
+    page.take_news(JobPaused(command.job_id, "The loss is not a number any more.", "Lower the learning rate."))
+    assert page.run.pause.text() == "Resume"
+    assert page.run.banner.isVisible()
+    assert "not a number" in page.run.banner.findChild(QLabel).text()
+    page.take_news(JobResumed(command.job_id))
+    assert not page.run.banner.isVisible()

@@ -14,7 +14,7 @@ Checkpoints.due = property(lambda _: True)
 SMALL = {"lora_rank": 4, "learning_rate": 1e-2, "batch_size": 2, "epochs": 40}
 
 project = Project.open(Path(sys.argv[1]))
-resumable = [run for run in project.runs() if project.resumable(run)]
+resumable = [run for run in project.runs() if project.resumable(run.id)]
 
 
 def say(news: object) -> None:

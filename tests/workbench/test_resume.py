@@ -96,11 +96,11 @@ def test_that_a_run_broken_off_is_interrupted_and_can_go_on(labelled, command, w
     broken = ending(said)
     assert broken.status is RunStatus.INTERRUPTED
     assert labelled.run(broken.run_id).status is RunStatus.INTERRUPTED
-    assert [run.id for run in labelled.runs() if labelled.resumable(run)] == [broken.run_id]
+    assert [run.id for run in labelled.runs() if labelled.resumable(run.id)] == [broken.run_id]
     resumed = ending(work(ResumeRun("again", broken.run_id)))
     by_id = {adapter.id: adapter.sha256 for adapter in labelled.adapters()}
     assert by_id[resumed.adapter_id] == by_id[whole.adapter_id]
-    assert not any(labelled.resumable(run) for run in labelled.runs())
+    assert not any(labelled.resumable(run.id) for run in labelled.runs())
 
 
 def poisoned(monkeypatch, at: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
@@ -24,6 +26,7 @@ from desktop_rlhf.workbench.messages import (
     JobResumed,
     JobStarted,
     News,
+    ResumeRun,
     RunSaid,
 )
 from desktop_rlhf.workbench.project import Project
@@ -41,10 +44,12 @@ class LiveRun(QWidget):
     """Follows the job it is told of, and shows stored runs.
 
     Signals:
-        ended: the JobEnded of the job it follows.
+        ended:   the JobEnded of the job it follows.
+        resumes: the id of a stored run that is asked to go on.
     """
 
     ended = Signal(object)
+    resumes = Signal(str)
 
     def __init__(self, engine: EngineHandle, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -52,6 +57,7 @@ class LiveRun(QWidget):
         self.job_id: str | None = None
         self.run_id: str | None = None
         self.paused = False
+        self._resumable = False
         self._title = ""
         self._progress = QProgressBar()
         self._progress.setObjectName("run-progress")
@@ -65,6 +71,8 @@ class LiveRun(QWidget):
         self.pause.clicked.connect(self._pause_or_resume)
         self.stop = button("Stop", "run-stop", tip="End at the next step and keep what was learned")
         self.stop.clicked.connect(self._ask_stop)
+        self.go_on = button("Resume", "run-resume", tip="Go on from where it ended, as if it had never ended")
+        self.go_on.clicked.connect(self._ask_to_go_on)
         self.banner = Banner("run-error")
         self.board = CurveBoard()
         self.samples = SampleList()
@@ -76,6 +84,7 @@ class LiveRun(QWidget):
         top.setStretch(0, 1)
         top.addWidget(self.pause)
         top.addWidget(self.stop)
+        top.addWidget(self.go_on)
         column.addLayout(top)
         column.addWidget(self._progress)
         column.addWidget(self.detail)
@@ -95,8 +104,25 @@ class LiveRun(QWidget):
 
     def begin(self, job_id: str, spec: type[AlgorithmSpec]) -> None:
         """Follow a job that was just submitted."""
-        self.job_id, self.run_id = job_id, None
+        self.run_id = None
         self._clear(spec)
+        self._wait(job_id)
+
+    def offer_to_resume(self, project: Project) -> None:
+        """Say whether the run that is shown and has ended can go on."""
+        self._resumable = self.run_id is not None and project.resumable(self.run_id)
+        self._controls()
+
+    def resume(self, project: Project, run: Run, spec: type[AlgorithmSpec]) -> None:
+        """Have a stored run go on and follow it, with the curves it has."""
+        self.show_stored(project, run, spec)
+        self.banner.hide()
+        job_id = uuid4().hex
+        self._wait(job_id)
+        self._engine.submit(ResumeRun(job_id, run.id))
+
+    def _wait(self, job_id: str) -> None:
+        self.job_id, self._resumable = job_id, False
         self.sentence.setText(f"{self._title} waits for its turn.")
         self._progress.setRange(0, 0)
         self._controls()
@@ -117,7 +143,7 @@ class LiveRun(QWidget):
             self.banner.say(run.reason)
         else:
             self._note(run.reason)
-        self._controls()
+        self.offer_to_resume(project)
 
     def take_news(self, news: News) -> None:
         """Show what is said of this job; of others, nothing."""
@@ -139,11 +165,14 @@ class LiveRun(QWidget):
                 self._progress.setValue(round(1000 * share))
                 left = "" if left_s is None else f", {time_left(left_s)}"
                 self.detail.setText(f"{stage[:1].upper()}{stage[1:]}: {100 * share:.0f} %{left}.")
-            case JobPaused():
+            case JobPaused(reason=reason, next_step=next_step):
                 self.paused = True
                 self.sentence.setText(f"{self._title} is paused.")
+                if reason:
+                    self.banner.say(reason, next_step)
             case JobResumed():
                 self.paused = False
+                self.banner.hide()
                 self.sentence.setText(f"{self._title} is running.")
             case JobEnded():
                 self._end(news)
@@ -176,7 +205,7 @@ class LiveRun(QWidget):
 
     def _clear(self, spec: type[AlgorithmSpec]) -> None:
         self._title = spec.title
-        self.paused = False
+        self.paused = self._resumable = False
         self.board.set_metrics(spec.metrics)
         self.board.clear()
         self.samples.load([])
@@ -199,10 +228,14 @@ class LiveRun(QWidget):
         self.stop.setVisible(self.busy)
         self.pause.setText("Resume" if self.paused else "Pause")
         self.stop.setEnabled(self.busy)
+        self.go_on.setVisible(self._resumable)
 
     def _pause_or_resume(self) -> None:
         if self.job_id is not None:
             (self._engine.resume if self.paused else self._engine.pause)(self.job_id)
+
+    def _ask_to_go_on(self) -> None:
+        self.resumes.emit(self.run_id)
 
     def _ask_stop(self) -> None:
         if self.job_id is not None:

@@ -46,6 +46,7 @@ class RewardPage(QWidget):
         self.form.changed.connect(self._offer)
         self.run = LiveRun(engine)
         self.run.ended.connect(self._ended)
+        self.run.resumes.connect(self.resume_run)
         self.result = HeldOutCard()
         self.trust = TrustCard()
 
@@ -79,6 +80,13 @@ class RewardPage(QWidget):
         if not self.run.busy and runs:
             self._show_report(runs[0].report)
         self._list_models({run.id: run for run in runs})
+
+    def resume_run(self, run_id: str) -> None:
+        """Have a run that ended early go on, and watch it here."""
+        self.result.hide()
+        self.trust.hide()
+        self.run.resume(self._project, self._project.run(run_id), RewardSpec)
+        self._offer()
 
     def take_news(self, news: News) -> None:
         """Follow the run this page started."""
@@ -123,6 +131,7 @@ class RewardPage(QWidget):
     def _ended(self, news: JobEnded) -> None:
         if news.run_id is not None:
             self._show_report(self._project.run(news.run_id).report)
+        self.run.offer_to_resume(self._project)
         self.refresh()
 
     def _show_report(self, report: Mapping[str, object]) -> None:

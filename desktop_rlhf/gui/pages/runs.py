@@ -44,10 +44,12 @@ class RunsPage(QWidget):
     Signals:
         go_to:       the name of the page that an empty state or a choice leads to.
         sample_from: the id of the policy adapter to sample from next.
+        resume_run:  the id of a run that is to go on.
     """
 
     go_to = Signal(str)
     sample_from = Signal(str)
+    resume_run = Signal(str)
 
     def __init__(self, project: Project, engine: EngineHandle, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -92,6 +94,7 @@ class RunsPage(QWidget):
         self.sample.clicked.connect(self._sample)
         self.held_out = HeldOutCard()
         self.curves = LiveRun(engine)
+        self.curves.resumes.connect(self.resume_run)
         column.addWidget(self.heading)
         column.addWidget(self.chain)
         column.addLayout(row(self.sample))

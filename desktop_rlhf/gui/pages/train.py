@@ -17,7 +17,7 @@ from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.spec import AlgorithmSpec
-from desktop_rlhf.workbench.algorithms import TRAINABLE
+from desktop_rlhf.workbench.algorithms import TRAINABLE, spec_named
 from desktop_rlhf.workbench.messages import JobEnded, News, StartRun
 from desktop_rlhf.workbench.project import Project
 
@@ -64,6 +64,7 @@ class TrainPage(QWidget):
         self.to_missing.clicked.connect(self._go_to_missing)
         self.run = LiveRun(engine)
         self.run.ended.connect(self._ended)
+        self.run.resumes.connect(self.resume_run)
         self.compare = button("Compare with the base, blind", "train-compare", kind="primary")
         self.compare.setToolTip("Judge both side by side on prompts that were never trained on")
         self.compare.clicked.connect(self._go_to_compare)
@@ -107,6 +108,13 @@ class TrainPage(QWidget):
         if newest and not self.run.busy and newest.id != self.run.run_id:
             self.run.show_stored(self._project, newest, specs[newest.algorithm])
             self.compare.setVisible(newest.status in (RunStatus.COMPLETED, RunStatus.STOPPED))
+        self._offer()
+
+    def resume_run(self, run_id: str) -> None:
+        """Have a run that ended early go on, and watch it here."""
+        run = self._project.run(run_id)
+        self.compare.hide()
+        self.run.resume(self._project, run, spec_named(run.algorithm))
         self._offer()
 
     def take_news(self, news: News) -> None:
@@ -177,6 +185,7 @@ class TrainPage(QWidget):
 
     def _ended(self, news: JobEnded) -> None:
         self.compare.setVisible(news.adapter_id is not None)
+        self.run.offer_to_resume(self._project)
         self.refresh()
 
     def _go_to_missing(self) -> None:
