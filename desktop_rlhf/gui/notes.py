@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, QUrl
+from PySide6.QtGui import QImage, QTextDocument
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QMessageBox, QTextBrowser, QVBoxLayout, QWidget
 
 from desktop_rlhf import __doc__ as ABOUT
 from desktop_rlhf import __version__
 from desktop_rlhf.settings import data_path, resources_path
 
-NOTES = {"labelling": "Labelling", "metrics": "Metrics", "licences": "Licences"}
+NOTES = {"labelling": "Labelling", "metrics": "Metrics", "trainers": "Trainers", "licences": "Licences"}
+PICTURE_WIDTH = 680  # pixels, what the dialog has room for
 
 
 class _NoteBrowser(QTextBrowser):
-    """Shows a note and loads nothing that it names."""
+    """Shows a note and loads nothing that it names but the pictures that lie beside it."""
 
     def loadResource(self, type: int, name: QUrl | str) -> object:
-        return None
+        asked = name.toString() if isinstance(name, QUrl) else name
+        picture = resources_path() / "notes" / asked
+        if type != QTextDocument.ResourceType.ImageResource.value or asked != picture.name or not picture.is_file():
+            return None
+        return QImage(str(picture)).scaledToWidth(PICTURE_WIDTH, Qt.TransformationMode.SmoothTransformation)
 
 
 class NoteDialog(QDialog):

@@ -9,14 +9,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QSettings, Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtCore import QSettings, Qt, QUrl
+from PySide6.QtGui import QGuiApplication, QPixmap, QTextDocument
 from PySide6.QtWidgets import QApplication, QCheckBox, QFileDialog, QLabel, QLineEdit, QProgressBar, QPushButton
 
 from desktop_rlhf.gui import app, theme
 from desktop_rlhf.gui.bridge.collector import Collector
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
-from desktop_rlhf.gui.notes import NOTES, NoteDialog
+from desktop_rlhf.gui.notes import NOTES, PICTURE_WIDTH, NoteDialog
 from desktop_rlhf.gui.pages.start import NewProject, NewProjectDialog, recent_projects
 from desktop_rlhf.gui.widgets.job_strip import JobStrip, time_left
 from desktop_rlhf.gui.window import MainWindow
@@ -522,3 +522,18 @@ def test_that_closing_while_a_project_is_made_opens_nothing_behind_the_closed_wi
     assert window.workspace is None
     assert engines == []
     Project.open(path).close()
+
+
+def test_that_a_note_shows_the_pictures_beside_it_and_nothing_else_that_it_names(qtbot, monkeypatch, tmp_path):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "trainers.md").write_text("![a picture](beside.png)", encoding="utf-8")
+    for place in (notes, tmp_path):
+        QPixmap(90, 54).save(str(place / "beside.png"))
+    monkeypatch.setattr("desktop_rlhf.gui.notes.resources_path", lambda: tmp_path)
+    note = NoteDialog("trainers")
+    qtbot.addWidget(note)
+    kind = QTextDocument.ResourceType.ImageResource.value
+    assert note.browser.loadResource(kind, QUrl("beside.png")).width() == PICTURE_WIDTH
+    for name in ("../beside.png", str(tmp_path / "beside.png"), f"file://{notes}/beside.png", "gone.png"):
+        assert note.browser.loadResource(kind, QUrl(name)) is None
