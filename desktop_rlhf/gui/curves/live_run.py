@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import uuid4
 
 from PySide6.QtCore import Signal
@@ -36,7 +37,7 @@ ENDINGS = {
     RunStatus.COMPLETED: "is done; its adapter is stored.",
     RunStatus.STOPPED: "was stopped; what it had learned by then is stored.",
     RunStatus.FAILED: "failed; nothing that was stored before it is lost.",
-    RunStatus.INTERRUPTED: "was cut short; the curves go as far as it came.",
+    RunStatus.INTERRUPTED: "was cut short.",
 }
 
 
@@ -115,8 +116,7 @@ class LiveRun(QWidget):
 
     def resume(self, project: Project, run: Run, spec: type[AlgorithmSpec]) -> None:
         """Have a stored run go on and follow it, with the curves it has."""
-        self.show_stored(project, run, spec)
-        self.banner.hide()
+        self.show_stored(project, replace(run, status=RunStatus.RUNNING, reason=""), spec)
         job_id = uuid4().hex
         self._wait(job_id)
         self._engine.submit(ResumeRun(job_id, run.id))
