@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from desktop_rlhf.adapters.fused import Row
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.numerics.logprobs import token_logprobs
 from desktop_rlhf.records.errors import EmptyCompletionError
@@ -23,22 +25,36 @@ class Packed:
 
     Attributes:
         input_ids, position_ids: [B, T].
-        attention:   [B, 1, T, T] added to the attention scores: 0 = sees, a large negative number = does not.
         rows:        [N] the row of each completion.
         before:      [N, C] index in the row of the token before each completion token, which predicts it.
         targets:     [N, C] the completion tokens.
         mask:        [N, C] bool, True = a real completion token.
         last:        [N] index in the row of each completion's last token.
+        lengths:     tokens of each row's prompt, and of each of its completions.
     """
 
     input_ids: Tensor
     position_ids: Tensor
-    attention: Tensor
     rows: Tensor
     before: Tensor
     targets: Tensor
     mask: Tensor
     last: Tensor
+    lengths: tuple[Row, ...]
+
+    def attention(self, dtype: torch.dtype) -> Tensor:
+        """[B, 1, T, T] added to the attention scores: 0 = sees, the lowest number = does not."""
+        batch, width = self.input_ids.shape
+        sees = torch.eye(width, dtype=torch.bool).repeat(batch, 1, 1)  # padding sees itself: no row of -inf, no NaN
+        for row, (prompt, completions) in enumerate(self.lengths):
+            sees[row, :prompt, :prompt] = torch.ones(prompt, prompt, dtype=torch.bool).tril()
+            start = prompt
+            for length in completions:
+                end = start + length
+                sees[row, start:end, :prompt] = True
+                sees[row, start:end, start:end] = torch.ones(length, length, dtype=torch.bool).tril()
+                start = end
+        return torch.zeros(batch, 1, width, width, dtype=dtype).masked_fill(~sees.unsqueeze(1), torch.finfo(dtype).min)
 
 
 def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Packed:
@@ -54,7 +70,6 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Pac
     count = sum(len(cs) for _, cs in groups)
     input_ids = torch.zeros(len(groups), width, dtype=torch.long)
     position_ids = torch.zeros(len(groups), width, dtype=torch.long)
-    sees = torch.eye(width, dtype=torch.bool).repeat(len(groups), 1, 1)  # padding sees itself: no row of -inf, no NaN
     rows, last = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)
     before = torch.zeros(count, longest, dtype=torch.long)
     targets = torch.zeros(count, longest, dtype=torch.long)
@@ -66,7 +81,6 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Pac
             raise EmptyCompletionError("a prompt has no token")
         input_ids[row, :size] = torch.tensor(prompt)
         position_ids[row, :size] = torch.arange(size)
-        sees[row, :size, :size] = torch.ones(size, size, dtype=torch.bool).tril()
         start = size
         for completion in completions:
             length = len(completion)
@@ -76,28 +90,28 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Pac
             ids = torch.tensor(completion)
             input_ids[row, start:end] = ids
             position_ids[row, start:end] = torch.arange(size, size + length)
-            sees[row, start:end, :size] = True
-            sees[row, start:end, start:end] = torch.ones(length, length, dtype=torch.bool).tril()
             rows[n], last[n] = row, end - 1
             before[n, :length] = torch.tensor([size - 1, *range(start, end - 1)])
             targets[n, :length], mask[n, :length] = ids, True
             start, n = end, n + 1
-    attention = torch.zeros(len(groups), 1, width, width).masked_fill(
-        ~sees.unsqueeze(1), torch.finfo(torch.float32).min
-    )
-    return Packed(input_ids, position_ids, attention, rows, before, targets, mask, last)
+    lengths = tuple((len(prompt), tuple(map(len, completions))) for prompt, completions in groups)
+    return Packed(input_ids, position_ids, rows, before, targets, mask, last, lengths)
 
 
 def hidden_states(model: ResidentModel, packed: Packed) -> Tensor:
-    """[B, T, H] last hidden states under the model's present role."""
-    dtype = model.base.dtype
-    output = model.trunk(
-        input_ids=packed.input_ids,
-        position_ids=packed.position_ids,
-        attention_mask=packed.attention.to(dtype).clamp(min=torch.finfo(dtype).min),
-        use_cache=False,
-    )
-    return output.last_hidden_state
+    """[B, T, H] last hidden states under the model's present role, float32."""
+    if model.fused is None:
+        output = model.trunk(
+            input_ids=packed.input_ids,
+            position_ids=packed.position_ids,
+            attention_mask=packed.attention(model.base.dtype),
+            use_cache=False,
+        )
+        return output.last_hidden_state.float()
+    sizes = [prompt + sum(completions) for prompt, completions in packed.lengths]
+    real = torch.arange(packed.input_ids.shape[1]) < torch.tensor(sizes).unsqueeze(-1)
+    hidden = model.fused(packed.input_ids[real], packed.position_ids[real], packed.lengths, model.role.adapter).float()
+    return pad_sequence(hidden.split(sizes), batch_first=True)
 
 
 def predicting_states(hidden: Tensor, packed: Packed) -> Tensor:
@@ -107,7 +121,7 @@ def predicting_states(hidden: Tensor, packed: Packed) -> Tensor:
 
 def completion_logits(model: ResidentModel, hidden: Tensor, packed: Packed) -> Tensor:
     """[M, V] logits at the M real completion tokens only; the vocabulary is projected nowhere else."""
-    logits = model.base.get_output_embeddings()(predicting_states(hidden, packed)[packed.mask])
+    logits = model.vocabulary_logits(predicting_states(hidden, packed)[packed.mask])
     cap = getattr(model.base.config.get_text_config(), "final_logit_softcapping", None)
     return torch.tanh(logits / cap) * cap if cap else logits
 

@@ -23,6 +23,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
 from desktop_rlhf.adapters.folders import check_model_folder
+from desktop_rlhf.adapters.fused import FusedTrunk
+from desktop_rlhf.adapters.precision import exact_linear
 from desktop_rlhf.records.errors import ModelFolderError
 from desktop_rlhf.records.prompts import Message
 
@@ -57,11 +59,16 @@ class ResidentModel:
         ends = {tokenizer.eos_token_id}
         configured = getattr(getattr(self.base, "generation_config", None), "eos_token_id", None)
         ends.update(configured if isinstance(configured, list) else [configured])
+        self.fused = FusedTrunk.of(self.base)
+        self._wide_head: Tensor | None = None
         self.end_ids: frozenset[int] = frozenset(e for e in ends if e is not None)
 
     @classmethod
-    def load(cls, source: str) -> ResidentModel:
+    def load(cls, source: str, dtype: torch.dtype = torch.float32) -> ResidentModel:
         """Read a base from a local safetensors folder, or from the download cache by its Hugging Face id.
+
+        Args:
+            dtype: what its weights are kept in; adapters, heads and everything behind the trunk are float32.
 
         Raises:
             ModelFolderError: the folder is missing, incomplete, pickled or carries code.
@@ -71,7 +78,7 @@ class ResidentModel:
         try:
             safe = {"trust_remote_code": False, "local_files_only": bool(os.environ.get("HF_HUB_OFFLINE"))}
             tokenizer = AutoTokenizer.from_pretrained(source, **safe)
-            base = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **safe)
+            base = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **safe)
         except (OSError, ValueError, SafetensorError) as error:
             raise ModelFolderError(
                 f"The model “{source}” could not be loaded: {error}", "Choose a complete local safetensors folder."
@@ -82,6 +89,24 @@ class ResidentModel:
     def trunk(self) -> Any:
         """The base without its vocabulary projection; gives hidden states."""
         return self.base.base_model
+
+    def vocabulary_logits(self, hidden: Tensor) -> Tensor:
+        """[M, H] hidden states, float32, to [M, V] logits, float32.
+
+        Logits of 20 rounded to bfloat16 would be off by 0.06 nats, so they are never made in it.
+        """
+        projection = self.base.get_output_embeddings()
+        if self.base.dtype == torch.float32:
+            return projection(hidden)
+        if self._wide_head is None:
+            self._wide_head = projection.weight.detach().float()
+        logits = exact_linear(hidden, self._wide_head)
+        return logits if projection.bias is None else logits + projection.bias.float()
+
+    @property
+    def dtype(self) -> str:
+        """What the base's weights are kept in, as ``float32``."""
+        return str(self.base.dtype).removeprefix("torch.")
 
     @property
     def hidden_size(self) -> int:
@@ -220,6 +245,8 @@ class ResidentModel:
                 self._tuner.peft_config[name] = config
                 self._tuner.inject_adapter(self.base, name)
         self._attached[name] = config
+        for _, parameter in self._adapter_parameters(name):
+            parameter.data = parameter.data.float()  # peft takes the base's format, in which small steps are lost
         self.base.eval()
         self.take_role(role)
 

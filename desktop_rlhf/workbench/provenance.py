@@ -14,8 +14,8 @@ from desktop_rlhf import __version__
 from desktop_rlhf.records.project import ProjectInfo
 
 
-def provenance(info: ProjectInfo, comparison_ids: Sequence[str]) -> dict[str, object]:
-    """Versions, hashes and the machine's part, by name."""
+def provenance(info: ProjectInfo, comparison_ids: Sequence[str], dtype: str) -> dict[str, object]:
+    """Versions, hashes and the machine's part, by name; ``dtype`` is the base's."""
     data = hashlib.sha256("\n".join(comparison_ids).encode()).hexdigest()
     return {
         "desktop_rlhf": __version__,
@@ -28,5 +28,5 @@ def provenance(info: ProjectInfo, comparison_ids: Sequence[str]) -> dict[str, ob
         "data_sha256": data,
         "threads": torch.get_num_threads(),
         "device": "cpu",
-        "dtype": "float32",
+        "dtype": dtype,
     }

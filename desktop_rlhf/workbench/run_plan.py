@@ -48,7 +48,7 @@ def begun(bench: Bench, command: StartRun) -> Run:
         parent_adapter_id=command.parent_adapter_id,
         reward_adapter_id=command.reward_adapter_id,
         comparison_ids=comparison_ids,
-        provenance=provenance(bench.store.info(), comparison_ids),
+        provenance=provenance(bench.store.info(), comparison_ids, bench.model.dtype),
         created_at=now(),
         adapter_name=command.name,
     )
@@ -105,7 +105,7 @@ def _data(
 
 def changed_since(bench: Bench, run: Run) -> str:
     """What is not as it was when the run began and may round otherwise, in words; empty when all is."""
-    today = provenance(bench.store.info(), run.comparison_ids)
+    today = provenance(bench.store.info(), run.comparison_ids, bench.model.dtype)
     names = ("desktop_rlhf", "torch", "transformers", "peft", "device", "dtype")
     return ", ".join(
         f"{name} {run.provenance.get(name)} to {today[name]}"

@@ -1,0 +1,185 @@
+"""A decoder's forward written for packed rows: no padding, attention in pieces, a LoRA linear in one operation.
+
+It covers the decoders that are built as Llama is and takes their weights where they lie. Whether it says the same as
+the model's own forward is tried when the model is read; where it does not, and for other decoders, that is used.
+
+Source: Touvron et al., "LLaMA" (2023); Hu et al., "LoRA" (2021).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from torch.nn.functional import linear, scaled_dot_product_attention, silu
+
+logger = logging.getLogger(__name__)
+
+BUILT_ALIKE = ("llama", "mistral", "qwen2")
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+"""Largest difference from the model's own forward, as a share of the largest hidden state."""
+
+Row: TypeAlias = tuple[int, tuple[int, ...]]
+"""Tokens of a prompt, and tokens of each completion behind it."""
+
+
+class FusedTrunk:
+    """The trunk of a base, for whole rows at once. Make it with ``of``."""
+
+    def __init__(self, base: Any) -> None:
+        config = base.config
+        self._trunk = base.base_model
+        self._heads = config.num_attention_heads
+        self._key_heads = config.num_key_value_heads
+
+    @classmethod
+    def of(cls, base: Any) -> FusedTrunk | None:
+        """The fused trunk of a base, or None, with the reason in the log."""
+        kind = getattr(base.config, "model_type", "")
+        if kind not in BUILT_ALIKE or base.dtype not in TOLERANCE or getattr(base.config, "sliding_window", None):
+            logger.info("no fused forward for a %s model in %s", kind, base.dtype)
+            return None
+        made = cls(base)
+        with torch.no_grad():
+            ids = torch.arange(24) % base.config.vocab_size
+            own = base.base_model(input_ids=ids.unsqueeze(0), use_cache=False).last_hidden_state[0].float()
+            apart = (made(ids, torch.arange(24), [(24, ())], None).float() - own).abs().max() / own.abs().max()
+        if not apart <= TOLERANCE[base.dtype]:
+            logger.warning("the fused forward differs by %.2g from this model's own, which is used instead", apart)
+            return None
+        return made
+
+    def __call__(self, ids: Tensor, positions: Tensor, rows: Sequence[Row], adapter: str | None) -> Tensor:
+        """[N, H] hidden states of N tokens, the rows one behind another, with ``adapter`` or none."""
+        x = self._trunk.embed_tokens(ids)
+        cos, sin = self._trunk.rotary_emb(x.unsqueeze(0), position_ids=positions.unsqueeze(0))
+        half = cos.shape[-1] // 2  # the two halves are the same
+        turn = (cos[0, :, None, :half].to(x.dtype), sin[0, :, None, :half].to(x.dtype))
+        hidden = [_siblings_hidden(prompt, length) for prompt, lengths in rows for length in lengths]
+        for layer in self._trunk.layers:
+            attention, mlp = layer.self_attn, layer.mlp
+            normed = _normed(layer.input_layernorm, x)
+            query = _turned(_project(attention.q_proj, normed, adapter, self._heads), *turn)
+            key = _turned(_project(attention.k_proj, normed, adapter, self._key_heads), *turn)
+            value = _project(attention.v_proj, normed, adapter, self._key_heads)
+            seen = self._attend(query, key, value, rows, hidden)
+            x = x + _lora_linear(attention.o_proj, seen, adapter)
+            normed = _normed(layer.post_attention_layernorm, x)
+            gate, up = _lora_linear(mlp.gate_proj, normed, adapter), _lora_linear(mlp.up_proj, normed, adapter)
+            x = x + _lora_linear(mlp.down_proj, _SwiGlu.apply(gate, up), adapter)
+        return _normed(self._trunk.norm, x)
+
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, rows: Sequence[Row], masks: Sequence[Tensor]
+    ) -> Tensor:
+        """[N, H] what each token sees: a prompt itself, a completion its prompt and itself; siblings never meet."""
+        copies = self._heads // self._key_heads
+        query = query.transpose(0, 1)
+        key, value = (t.transpose(0, 1).repeat_interleave(copies, dim=0) for t in (key, value))
+        pieces, start, number = [], 0, 0
+        for prompt, lengths in rows:
+            own = slice(start, start + prompt)
+            q, k, v = query[None, :, own], key[None, :, own], value[None, :, own]
+            pieces.append(scaled_dot_product_attention(q, k, v, is_causal=True)[0])
+            start += prompt
+            for length in lengths:
+                piece = slice(start, start + length)
+                keys, values = (torch.cat((t[:, own], t[:, piece]), dim=1)[None] for t in (key, value))
+                q = query[None, :, piece]
+                pieces.append(scaled_dot_product_attention(q, keys, values, attn_mask=masks[number])[0])
+                start, number = start + length, number + 1
+        return torch.cat(pieces, dim=1).transpose(0, 1).flatten(1)
+
+
+def _siblings_hidden(prompt: int, length: int) -> Tensor:
+    """[L, P + L] bool: a completion's token sees the whole prompt and its own part up to itself."""
+    sees = torch.ones(length, prompt + length, dtype=torch.bool)
+    sees[:, prompt:] = sees[:, prompt:].tril()
+    return sees
+
+
+def _project(module: Any, x: Tensor, adapter: str | None, heads: int) -> Tensor:
+    """[N, heads, D]."""
+    return _lora_linear(module, x, adapter).unflatten(-1, (heads, -1))
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions: [N, heads, D] with cos and sin of [N, 1, D / 2]."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def _normed(module: Any, x: Tensor) -> Tensor:
+    return _RmsNorm.apply(x, module.weight, module.variance_epsilon)
+
+
+def _lora_linear(module: Any, x: Tensor, adapter: str | None) -> Tensor:
+    own = module.base_layer if isinstance(module, LoraLayer) else module
+    if adapter is None:
+        return linear(x, own.weight, own.bias)
+    down, up = module.lora_A[adapter].weight, module.lora_B[adapter].weight
+    return _LoraLinear.apply(x, own.weight, own.bias, down, up, module.scaling[adapter])
+
+
+# Each of these keeps less for the backward than autograd would, and makes fewer passes over memory.
+
+
+class _LoraLinear(torch.autograd.Function):
+    """x W^T + b + s (x A^T) B^T with W frozen; A and B are float32 and are rounded to x's format where they meet it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
+    ) -> Tensor:
+        down, up = down.to(x.dtype), (up * scale).to(x.dtype)
+        low = linear(x, down)
+        ctx.save_for_backward(x, weight, down, up, low)
+        ctx.scale = scale
+        return linear(x, weight, bias).addmm_(low, up.t())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, down, up, low = ctx.saved_tensors
+        low_gradient = gradient @ up
+        to_x = (gradient @ weight).addmm_(low_gradient, down) if ctx.needs_input_grad[0] else None
+        if not ctx.needs_input_grad[3]:
+            return to_x, None, None, None, None, None
+        to_up = (gradient.t() @ low).float() * ctx.scale
+        return to_x, None, None, (low_gradient.t() @ x).float(), to_up, None
+
+
+class _RmsNorm(torch.autograd.Function):
+    """x / rms(x) times a frozen weight; the mean of squares in float32. Source: Zhang and Sennrich (2019)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        wide = x.float()
+        factor = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+        normed = (wide * factor).to(x.dtype)
+        ctx.save_for_backward(normed, factor, weight)
+        return normed * weight
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        normed, factor, weight = ctx.saved_tensors
+        scaled = gradient * weight
+        along = (scaled.float() * normed.float()).mean(-1, keepdim=True)
+        return ((scaled.float() - normed.float() * along) * factor).to(gradient.dtype), None, None
+
+
+class _SwiGlu(torch.autograd.Function):
+    """silu(gate) * up; the silu is computed again for the backward. Source: Shazeer (2020)."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gate, up = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(gradient * up, gate), gradient * silu(gate)

@@ -1,0 +1,79 @@
+"""Which number format the frozen base is kept in, found by trying on this machine."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+logger = logging.getLogger(__name__)
+
+ROWS, IN, OUT = 512, 768, 1536  # about a small model's largest product
+WORTH_IT = 2.0  # times as fast; below that the rounding is not worth it
+ROUNDING = 0.02  # of the largest value: bfloat16 keeps 8 bits, so a product of rounded numbers is off by less
+TRIES = 7
+SMALLEST_BYTES = 100_000_000  # of weights
+
+
+@cache
+def preferred_dtype() -> torch.dtype:
+    """bfloat16 where products of it are right and at least twice as fast, as on processors with a matrix unit for it.
+
+    Elsewhere float32. Tried once per process, in a few hundredths of a second.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(ROWS, IN, generator=generator), torch.randn(OUT, IN, generator=generator)
+    short_x, short_weight = x.bfloat16(), weight.bfloat16()
+    plain, short = linear(x, weight), linear(short_x, short_weight)
+    if not torch.allclose(short.float(), plain, atol=ROUNDING * plain.abs().max().item(), rtol=0):
+        logger.warning("bfloat16 products are wrong on this machine; float32 is used")
+        return torch.float32
+    times: dict[str, list[float]] = {"plain": [], "short": []}
+    for _ in range(TRIES):  # in turn, so that a disturbance strikes both
+        for name, left, right in (("plain", x, weight), ("short", short_x, short_weight)):
+            began = time.perf_counter()
+            linear(left, right)
+            times[name].append(time.perf_counter() - began)
+    gain = sorted(times["plain"])[TRIES // 2] / sorted(times["short"])[TRIES // 2]
+    logger.info("bfloat16 products are %.1f times as fast as float32", gain)
+    return torch.bfloat16 if gain >= WORTH_IT else torch.float32
+
+
+def dtype_for(model_folder: Path) -> torch.dtype:
+    """``preferred_dtype`` for a model that is worth it; a tiny one stays in float32."""
+    size = sum(file.stat().st_size for file in model_folder.glob("*.safetensors"))
+    return preferred_dtype() if size >= SMALLEST_BYTES else torch.float32
+
+
+def exact_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """[M, H] times [V, H] transposed, in float32, for numbers that bfloat16 holds exactly.
+
+    The products are made by the bfloat16 unit and summed in float32, so nothing is rounded but the sum: the result is
+    that of float32 in a third of the time.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        return cast("Tensor", _ExactLinear.apply(x, weight))
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class _ExactLinear(torch.autograd.Function):
+    """A frozen projection whose backward rounds the incoming gradient to bfloat16 once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return (gradient.bfloat16() @ weight.bfloat16()).float(), None

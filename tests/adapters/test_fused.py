@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from desktop_rlhf.adapters import precision
+from desktop_rlhf.adapters.fused import FusedTrunk
+from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
+from desktop_rlhf.adapters.precision import dtype_for, exact_linear
+from desktop_rlhf.adapters.resident import ResidentModel, Role
+
+SHAPE = dict(
+    vocab_size=258, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=512, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+    initializer_range=0.2,
+)  # fmt: skip
+MAKERS = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)),
+    "llama with biases and stretched positions": lambda: LlamaForCausalLM(
+        LlamaConfig(
+            **SHAPE, attention_bias=True, mlp_bias=True,
+            rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
+        )
+    ),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE, tie_word_embeddings=True)),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=None)),
+}  # fmt: skip
+GROUPS = [
+    ([5, 6, 7, 8, 9], [[10, 11, 12], [13], [14, 15, 16, 17, 18, 19]]),
+    ([20], [[21, 22]]),
+    ([30, 31, 32], [[33, 34], [35, 36, 37, 38]]),
+]
+
+
+def made(maker, tokenizer, dtype: torch.dtype = torch.float32) -> ResidentModel:
+    """A resident model with an adapter that changes something."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ResidentModel(maker().to(dtype), tokenizer)
+        for name in ("one", "other"):
+            model.new_adapter(name, rank=4, alpha=8, seed=1)
+            with torch.no_grad():
+                for _, parameter in model._adapter_parameters(name):
+                    parameter.normal_(0, 0.1)
+    return model
+
+
+def measured(model: ResidentModel, adapter: str | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities, and the gradient of their sum in the adapter's weights, as one vector."""
+    model.take_role(Role(adapter, trainable=adapter is not None))
+    packed = pack(GROUPS)
+    logprobs = completion_logprobs(model, hidden_states(model, packed), packed)
+    if adapter is None:
+        return logprobs.detach(), torch.zeros(1)
+    weights = torch.linspace(0.5, 1.5, logprobs.numel()).view_as(logprobs)
+    gradients = torch.autograd.grad((logprobs * weights).sum(), model.trainable_parameters())
+    return logprobs.detach(), torch.cat([gradient.flatten() for gradient in gradients])
+
+
+@pytest.mark.parametrize("adapter", [None, "one", "other"])
+@pytest.mark.parametrize("maker", MAKERS.values(), ids=MAKERS)
+def test_that_the_fused_forward_says_what_the_models_own_says(maker, adapter, llama) -> None:
+    model = made(maker, llama.tokenizer)
+    assert model.fused is not None
+    logprobs, gradient = measured(model, adapter)
+    model.fused = None
+    plain_logprobs, plain_gradient = measured(model, adapter)
+    assert torch.allclose(logprobs, plain_logprobs, atol=1e-5)
+    assert torch.allclose(gradient, plain_gradient, atol=1e-4, rtol=1e-4)
+    assert adapter is None or gradient.abs().max() > 0.1
+
+
+def test_that_the_fused_forward_in_bfloat16_stays_near_float32(llama) -> None:
+    logprobs, gradient = measured(made(MAKERS["llama"], llama.tokenizer, torch.bfloat16), "one")
+    wide_logprobs, wide_gradient = measured(made(MAKERS["llama"], llama.tokenizer), "one")
+    assert (logprobs - wide_logprobs).abs().max() < 0.15
+    assert (gradient - wide_gradient).norm() < 0.1 * wide_gradient.norm()
+    assert logprobs.dtype == gradient.dtype == torch.float32
+
+
+def test_that_what_stands_beside_a_row_changes_nothing_of_it(llama) -> None:
+    llama.new_adapter("one", rank=4, alpha=8, seed=1)
+    llama.take_role(Role("one"))
+    with torch.no_grad():
+        packed, alone = pack(GROUPS), pack(GROUPS[:1])
+        together = completion_logprobs(llama, hidden_states(llama, packed), packed)
+        assert torch.allclose(together[:3], completion_logprobs(llama, hidden_states(llama, alone), alone), atol=1e-5)
+
+
+def test_that_other_decoders_use_their_own_forward_and_the_log_says_so(llama, caplog) -> None:
+    config = Gemma2Config(**SHAPE, head_dim=8, sliding_window=8)
+    with caplog.at_level(logging.INFO):
+        model = made(lambda: Gemma2ForCausalLM(config), llama.tokenizer)
+    assert model.fused is None
+    assert "no fused forward for a gemma2 model" in caplog.text
+    assert torch.isfinite(measured(model, "one")[1]).all()
+
+
+def test_that_a_window_that_slides_is_left_to_the_model(llama) -> None:
+    model = made(lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=8)), llama.tokenizer)
+    assert model.fused is None
+
+
+def test_that_a_model_that_differs_in_secret_is_found_out_when_it_is_read(llama, caplog) -> None:
+    base = LlamaForCausalLM(LlamaConfig(**SHAPE, hidden_act="gelu"))
+    with caplog.at_level(logging.WARNING):
+        assert FusedTrunk.of(base.eval()) is None
+    assert "differs" in caplog.text
+
+
+def test_that_adapters_on_a_short_base_are_kept_and_saved_wide(llama, tmp_path) -> None:
+    model = made(MAKERS["llama"], llama.tokenizer, torch.bfloat16)
+    model.save_adapter("one", tmp_path / "a")
+    model.attach("again", tmp_path / "a")
+    for name in ("one", "again"):
+        assert {parameter.dtype for _, parameter in model._adapter_parameters(name)} == {torch.float32}
+    assert torch.equal(measured(model, "again")[0], measured(model, "one")[0])
+
+
+def test_that_the_short_unit_sums_products_without_rounding_them(monkeypatch) -> None:
+    """Of numbers that bfloat16 holds, as the vocabulary's projection gets them."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 64, generator=generator).bfloat16().float().requires_grad_()
+    weight = torch.randn(300, 64, generator=generator).bfloat16().float()
+    exact = (x.double() @ weight.double().t()).float()
+    before = torch.get_float32_matmul_precision()
+    found = exact_linear(x, weight)
+    assert torch.get_float32_matmul_precision() == before
+    assert (found - exact).abs().max() < 1e-4
+    assert (found.bfloat16().float() - exact).abs().max() > 1e-2  # what rounding would have cost
+    found.sum().backward()
+    assert torch.allclose(x.grad, weight.sum(0).expand_as(x), rtol=0.01, atol=0.1)
+
+
+def test_that_a_format_that_multiplies_wrongly_is_not_used(monkeypatch, caplog) -> None:
+    honest = precision.linear
+    monkeypatch.setattr(precision, "linear", lambda x, w: honest(x, w) * (1.1 if x.dtype == torch.bfloat16 else 1.0))
+    assert precision.preferred_dtype.__wrapped__() is torch.float32
+    assert "wrong on this machine" in caplog.text
+
+
+def test_that_a_tiny_model_stays_in_float32(tmp_path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 1000)
+    assert dtype_for(tmp_path) is torch.float32
