@@ -15,13 +15,17 @@ from typing import Any, TypeAlias
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
-from torch.nn.functional import linear, scaled_dot_product_attention, silu
+from torch.nn.functional import linear, pad, scaled_dot_product_attention, silu
 
 logger = logging.getLogger(__name__)
 
 BUILT_ALIKE = ("llama", "mistral", "qwen2")
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 """Largest difference from the model's own forward, as a share of the largest hidden state."""
+
+MULTIPLE = 32
+"""Numbers of tokens are rounded up to it: for each new shape of a product the library prepares code, which takes longer
+than the product and some megabytes."""
 
 Row: TypeAlias = tuple[int, tuple[int, ...]]
 """Tokens of a prompt, and tokens of each completion behind it."""
@@ -55,6 +59,8 @@ class FusedTrunk:
 
     def __call__(self, ids: Tensor, positions: Tensor, rows: Sequence[Row], adapter: str | None) -> Tensor:
         """[N, H] hidden states of N tokens, the rows one behind another, with ``adapter`` or none."""
+        count, spare = len(ids), -len(ids) % MULTIPLE
+        ids, positions = pad(ids, (0, spare)), pad(positions, (0, spare))
         x = self._trunk.embed_tokens(ids)
         cos, sin = self._trunk.rotary_emb(x.unsqueeze(0), position_ids=positions.unsqueeze(0))
         half = cos.shape[-1] // 2  # the two halves are the same
@@ -71,7 +77,7 @@ class FusedTrunk:
             normed = _normed(layer.post_attention_layernorm, x)
             gate, up = _lora_linear(mlp.gate_proj, normed, adapter), _lora_linear(mlp.up_proj, normed, adapter)
             x = x + _lora_linear(mlp.down_proj, _SwiGlu.apply(gate, up), adapter)
-        return _normed(self._trunk.norm, x)
+        return _normed(self._trunk.norm, x[:count])
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, rows: Sequence[Row], masks: Sequence[Tensor]
@@ -92,6 +98,7 @@ class FusedTrunk:
                 q = query[None, :, piece]
                 pieces.append(scaled_dot_product_attention(q, keys, values, attn_mask=masks[number])[0])
                 start, number = start + length, number + 1
+        pieces.append(query.new_zeros(self._heads, query.shape[1] - start, query.shape[2]))
         return torch.cat(pieces, dim=1).transpose(0, 1).flatten(1)
 
 

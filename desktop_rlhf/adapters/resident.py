@@ -19,11 +19,12 @@ from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
 from desktop_rlhf.adapters.folders import check_model_folder
-from desktop_rlhf.adapters.fused import FusedTrunk
+from desktop_rlhf.adapters.fused import MULTIPLE, FusedTrunk
 from desktop_rlhf.adapters.precision import exact_linear
 from desktop_rlhf.records.errors import ModelFolderError
 from desktop_rlhf.records.prompts import Message
@@ -100,7 +101,8 @@ class ResidentModel:
             return projection(hidden)
         if self._wide_head is None:
             self._wide_head = projection.weight.detach().float()
-        logits = exact_linear(hidden, self._wide_head)
+        # As many rows as in other steps: each new shape costs, see fused.MULTIPLE.
+        logits = exact_linear(pad(hidden, (0, 0, 0, -len(hidden) % MULTIPLE)), self._wide_head)[: len(hidden)]
         return logits if projection.bias is None else logits + projection.bias.float()
 
     @property
