@@ -10,7 +10,13 @@ from desktop_rlhf import __doc__ as ABOUT
 from desktop_rlhf import __version__
 from desktop_rlhf.settings import data_path, resources_path
 
-NOTES = {"labelling": "Labelling", "metrics": "Metrics", "trainers": "Trainers", "performance": "Performance", "licences": "Licences"}
+NOTES = {
+    "labelling": "Labelling",
+    "metrics": "Metrics",
+    "trainers": "Trainers",
+    "performance": "Performance",
+    "licences": "Licences",
+}
 PICTURE_WIDTH = 680  # pixels, what the dialog has room for
 
 

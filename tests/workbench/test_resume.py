@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from desktop_rlhf.adapters.checkpoint import Checkpoints
+from desktop_rlhf.adapters.fused import FusedTrunk
 from desktop_rlhf.policy.dpo import train as dpo
 from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.comparisons import Outcome
@@ -237,16 +238,14 @@ def test_that_running_out_of_memory_names_a_setting_that_then_fits(
     start = command(algorithm) if algorithm != "kto" else StartRun("job", "kto", SMALL)
     if algorithm == "ppo":
         start = replace(start, settings=PPO | {"max_new_tokens": 40})
-    from transformers import LlamaModel
+    honest = FusedTrunk.__call__
 
-    forward = LlamaModel.forward
-
-    def limited(self, input_ids, **rest):
-        if input_ids.shape[1] > widest and torch.is_grad_enabled():
+    def limited(self, ids, *rest):
+        if len(ids) > widest and torch.is_grad_enabled():
             raise torch.OutOfMemoryError("tried to allocate more than there is")
-        return forward(self, input_ids=input_ids, **rest)
+        return honest(self, ids, *rest)
 
-    monkeypatch.setattr(LlamaModel, "forward", limited)
+    monkeypatch.setattr(FusedTrunk, "__call__", limited)
     failed = ending(work(start))
     assert failed.status is RunStatus.FAILED
     assert "memory" in failed.reason
