@@ -86,20 +86,25 @@ class FusedTrunk:
         copies = self._heads // self._key_heads
         query = query.transpose(0, 1)
         key, value = (t.transpose(0, 1).repeat_interleave(copies, dim=0) for t in (key, value))
-        pieces, start, number = [], 0, 0
-        for prompt, lengths in rows:
-            own = slice(start, start + prompt)
-            q, k, v = query[None, :, own], key[None, :, own], value[None, :, own]
-            pieces.append(scaled_dot_product_attention(q, k, v, is_causal=True)[0])
-            start += prompt
-            for length in lengths:
-                piece = slice(start, start + length)
-                keys, values = (torch.cat((t[:, own], t[:, piece]), dim=1)[None] for t in (key, value))
-                q = query[None, :, piece]
-                pieces.append(scaled_dot_product_attention(q, keys, values, attn_mask=masks[number])[0])
-                start, number = start + length, number + 1
-        pieces.append(query.new_zeros(self._heads, query.shape[1] - start, query.shape[2]))
-        return torch.cat(pieces, dim=1).transpose(0, 1).flatten(1)
+        sizes = [size for prompt, lengths in rows for size in (prompt, *lengths)]
+        sizes.append(query.shape[1] - sum(sizes))
+        # Split and not sliced: the backward of a slice fills a whole tensor with zeros around it.
+        parts = zip(*(t.split(sizes, dim=1) for t in (query, key, value)), strict=True)
+        seen, mask = [], iter(masks)
+        for _, lengths in rows:
+            q, own_keys, own_values = next(parts)
+            seen.append(_attention(q, own_keys, own_values, causal=True))
+            for _ in lengths:
+                q, k, v = next(parts)
+                keys, values = torch.cat((own_keys, k), dim=1), torch.cat((own_values, v), dim=1)
+                seen.append(_attention(q, keys, values, mask=next(mask)))
+        seen.append(torch.zeros_like(next(parts)[0]))
+        return torch.cat(seen, dim=1).transpose(0, 1).flatten(1)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    """[heads, L, D]; without the dimension of a batch."""
+    return scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, is_causal=causal)[0]
 
 
 def _siblings_hidden(prompt: int, length: int) -> Tensor:
