@@ -12,7 +12,17 @@ from torch import Tensor, nn
 from desktop_rlhf.adapters.checkpoint import State, optimizer_state, restore_optimizer, restore_parameters
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs, start_adapter
-from desktop_rlhf.policy.rollout import LEARNING, SCORING, WRITING, Episode, Rollouts, evaluate, mean_kl, usable_prompts
+from desktop_rlhf.policy.rollout import (
+    LEARNING,
+    SCORING,
+    WRITING,
+    Episode,
+    Rollouts,
+    evaluate,
+    kl_in_doubt,
+    mean_kl,
+    usable_prompts,
+)
 from desktop_rlhf.policy.rollout_spec import RolloutSpec
 from desktop_rlhf.records.errors import NotEnoughDataError, NotFiniteError
 from desktop_rlhf.reward.model import RewardModel
@@ -27,8 +37,6 @@ from desktop_rlhf.runs.events import (
 )
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
-
-LOWEST_KL = -0.5  # nats; k1 averages to something positive, so less than this is a fault and not chance
 
 
 class Learner(Protocol):
@@ -133,7 +141,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
                 if drawn is None:
                     break
                 kl = mean_kl(drawn)
-                if kl < LOWEST_KL and not at.alarmed:
+                if kl_in_doubt(drawn) and not at.alarmed:
                     at.alarmed = True
                     yield Noted(
                         f"KL from the reference is {kl:.2f} nats, and it should not be below 0: what was sampled and "

@@ -32,6 +32,7 @@ from desktop_rlhf.runs.events import Progressed
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
+LOWEST_KL = -0.5  # nats; a mean closer to 0 is not worth an alarm
 WRITING, SCORING, LEARNING = 0.4, 0.2, 0.4  # shares of an update's time, for the progress bar
 
 
@@ -211,7 +212,23 @@ class Rollouts:
 
 def mean_kl(episodes: Sequence[Episode]) -> float:
     """Mean k1 KL from the reference, nats per completion; 0 in expectation where the two are the same."""
-    return torch.cat([kl_k1(e.old_logprobs, e.reference_logprobs, e.packed.mask) for e in episodes]).mean().item()
+    return _kls(episodes).mean().item()
+
+
+def kl_in_doubt(episodes: Sequence[Episode]) -> bool:
+    """Whether the KL lies further below 0 than chance takes it.
+
+    k1 averages to something positive, but of a few completions it may well be negative: so it has to be clearly below,
+    and by more than four standard errors.
+    """
+    kls = _kls(episodes)
+    error = kls.std().item() / len(kls) ** 0.5 if len(kls) > 1 else 0.0
+    return kls.mean().item() < min(LOWEST_KL, -4 * error)
+
+
+def _kls(episodes: Sequence[Episode]) -> Tensor:
+    """[N] k1 of every completion, nats."""
+    return torch.cat([kl_k1(e.old_logprobs, e.reference_logprobs, e.packed.mask) for e in episodes])
 
 
 def mean_length(episodes: Sequence[Episode]) -> float:

@@ -21,7 +21,7 @@ from desktop_rlhf.policy.ppo.spec import PpoSpec
 from desktop_rlhf.policy.ppo.train import PpoLearner
 from desktop_rlhf.policy.rloo.spec import RlooSpec
 from desktop_rlhf.policy.rloo.train import RlooLearner
-from desktop_rlhf.policy.rollout import Episode, Rollouts, evaluate
+from desktop_rlhf.policy.rollout import Episode, Rollouts, evaluate, kl_in_doubt
 from desktop_rlhf.runs.stop import StopToken
 
 LENGTHS = ((3, 1, 2), (4, 4, 2))
@@ -214,3 +214,16 @@ def test_that_a_groups_advantages_add_up_to_nothing(advantages) -> None:
         rewards = 10 * torch.randn(size, generator=generator, dtype=torch.float64)
         assert advantages(rewards).sum().item() == pytest.approx(0, abs=1e-9)
         assert (advantages(torch.full((size,), 0.1)) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("per_token", "doubtful"),
+    [((-0.3, -0.3), True), ((-0.3, -0.28), True), ((-1.0, 0.5), False), ((-0.001, -0.001), False), ((0.3, 0.3), False)],
+)
+def test_that_a_kl_is_doubted_only_below_what_chance_explains(per_token, doubtful) -> None:
+    """Two rollouts of three completions; the log-ratio of each of their tokens is given."""
+    episodes = [
+        dataclasses.replace(known, old_logprobs=known.reference_logprobs + ratio * known.packed.mask)
+        for known, ratio in zip((episode((4, 5, 4), 0), episode((4, 5, 4), 1)), per_token, strict=True)
+    ]
+    assert kl_in_doubt(episodes) is doubtful
