@@ -94,7 +94,8 @@ class ResidentModel:
     def vocabulary_logits(self, hidden: Tensor) -> Tensor:
         """[M, H] hidden states, float32, to [M, V] logits, float32.
 
-        Logits of 20 rounded to bfloat16 would be off by 0.06 nats, so they are never made in it.
+        Logits of 20 rounded to bfloat16 would be off by 0.06 nats, so what is scored or learned from is not made in it;
+        what the decoder draws from is.
         """
         projection = self.base.get_output_embeddings()
         if self.base.dtype == torch.float32:
