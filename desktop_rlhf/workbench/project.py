@@ -264,8 +264,8 @@ class Project:
     def sources(self, run: Run) -> Sources:
         """What the run learned from, by kind."""
         modes = self._store.comparisons.modes_of(run.comparison_ids)
-        demonstrations, judgements = modes.pop(DEMONSTRATION, 0), modes.pop(SINGLE, 0)
-        return Sources(sum(modes.values()), demonstrations, judgements)
+        demonstrations, judgements = modes.get(DEMONSTRATION, 0), modes.get(SINGLE, 0)
+        return Sources(len(run.comparison_ids) - demonstrations - judgements, demonstrations, judgements)
 
     def metrics(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
         """Every curve of a run: (step, value) by step."""
