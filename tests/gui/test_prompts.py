@@ -107,7 +107,9 @@ def test_that_demonstrations_and_judged_completions_are_counted(open_page, empty
     rows = [{"completion": "Yes."}, {"completion": "No.", "label": False}, {"completion": "Oh.", "label": True}]
     path.write_text("\n".join(json.dumps({"prompt": "Is it?"} | row) for row in rows), encoding="utf-8")
     page = open_page(empty_project)
+    narrowest = page.minimumSizeHint().width()
     page.import_file(path)
+    assert page.minimumSizeHint().width() <= narrowest + 100
     came = "1 new prompt, 2 that stood here already, 1 demonstration, 2 judged completions"
     assert text_of(page, "prompts-toast") == f"Imported: {came}."
     assert text_of(page, "prompts-single") == "To learn from: 1 demonstration and 2 judged completions."

@@ -105,6 +105,7 @@ class PromptsPage(QWidget):
 
     def _build_head(self) -> QHBoxLayout:
         self._toast = Toast("prompts-toast")
+        self._toast.setWordWrap(True)  # an import of every kind is a long line, and must not widen the window
         held_out = button("Import held-out prompts…", "import-held-out", tip="For comparing only: never trained on")
         held_out.clicked.connect(lambda: self.choose_file(Split.HELD_OUT))
         train = button("Import prompts…", "import-train", tip="TXT, CSV or JSONL; with completions too (Ctrl+I)")
