@@ -1,4 +1,4 @@
-"""The one menu: `python3 packaging/dev.py app | test | check | demo | study`. Standard library only.
+"""The one menu: `python3 packaging/dev.py app | test | check | demo | study | parity`. Standard library only.
 
 The first call makes a virtual environment (.venv in the checkout), installs the program into it and fetches the starter
 model. Later calls see that all this stands, ask no network and start at once.
@@ -15,14 +15,49 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
-PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
-CONSTRAINTS = ROOT / "packaging" / "constraints.txt"
-STAMP = VENV / "installed.sha256"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment in the checkout with the program in it.
+
+    Attributes:
+        folder:      its name in the checkout.
+        extras:      the program's optional dependencies that go in, as pip writes them.
+        constraints: the files in packaging/ that say at which versions.
+    """
+
+    folder: str
+    extras: str
+    constraints: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        return ROOT / self.folder
+
+    @property
+    def bin(self) -> Path:
+        return self.path / ("Scripts" if os.name == "nt" else "bin")
+
+    @property
+    def python(self) -> Path:
+        return self.bin / ("python.exe" if os.name == "nt" else "python")
+
+    @property
+    def pins(self) -> list[Path]:
+        return [ROOT / "packaging" / file for file in self.constraints]
+
+    @property
+    def stamp(self) -> Path:
+        return self.path / "installed.sha256"
+
+
+OWN = Environment(".venv", "setup,dev", ("constraints.txt",))
+PARITY = Environment(".venv-parity", "dev,parity", ("constraints.txt", "constraints-parity.txt"))
 
 VERBS = {
     "app": "open the window, with the starter model proposed for a new project",
@@ -30,6 +65,7 @@ VERBS = {
     "test": "check, then the slow tests with the starter model",
     "demo": "walk the whole road once without a window; --json FILE writes down what came out",
     "study": "measure the trainers where the best possible is known; --full, --hh FILE, --trl, --out FOLDER",
+    "parity": "compare losses, rewards and gradients with TRL's, in an environment of its own",
 }
 
 # What the Qt wheels take from the system: shared library -> the Debian and Ubuntu package that has it.
@@ -60,22 +96,25 @@ QT_X11_LIBRARIES = {
     "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
 }
 
-MODULE = [str(PYTHON), "-m"]
+MODULE = [str(OWN.python), "-m"]
 CHECKS = [
     [*MODULE, "ruff", "format", "--check", "."],
     [*MODULE, "ruff", "check", "."],
     [*MODULE, "mypy"],
-    [str(BIN / "lint-imports")],
-    [*MODULE, "pytest", "-m", "not slow"],
+    [str(OWN.bin / "lint-imports")],
+    [*MODULE, "pytest", "-m", "not slow and not parity"],
 ]
 SLOW_TESTS = [*MODULE, "pytest", "-m", "slow"]
+PARITY_TESTS = [str(PARITY.python), "-m", "pytest", "-m", "parity", "tests/parity"]
 
 
 def main(arguments: list[str] | None = None) -> int:
     verb, rest = parse(arguments)
-    if verb != "demo" and (missing := missing_packages(verb)):
+    if verb not in ("demo", "parity") and (missing := missing_packages(verb)):
         return fail(f"Qt needs libraries that this system lacks. Install them: {apt_line(missing)}")
-    if not (prepare_environment() and fetch_starter_model()):
+    if verb == "parity":
+        return run_all([PARITY_TESTS]) if prepare_environment(PARITY) else 1
+    if not (prepare_environment(OWN) and fetch_starter_model()):
         return 1
     if verb == "app":
         return run([*MODULE, "desktop_rlhf", "--new-starter", *rest])
@@ -98,7 +137,7 @@ def parse(arguments: list[str] | None = None) -> tuple[str, list[str]]:
     )
     parser.add_argument("verb", choices=VERBS, help=argparse.SUPPRESS)
     known, rest = parser.parse_known_args(arguments)
-    if rest and known.verb in ("test", "check"):
+    if rest and known.verb in ("test", "check", "parity"):
         parser.error(f"{known.verb} takes nothing more, not {shlex.join(rest)}")
     return known.verb, rest
 
@@ -124,38 +163,39 @@ def apt_line(packages: Iterable[str]) -> str:
     return f"sudo apt-get install {' '.join(packages)}"
 
 
-def stamp() -> str:
+def stamp(environment: Environment) -> str:
     """What the installation depends on, in one hash: what is wanted, at which versions, in which Python, and where."""
-    parts = [str(ROOT).encode()] + [
-        file.read_bytes() if file.exists() else b""
-        for file in (ROOT / "pyproject.toml", CONSTRAINTS, VENV / "pyvenv.cfg")
-    ]
+    files = (ROOT / "pyproject.toml", *environment.pins, environment.path / "pyvenv.cfg")
+    parts = [str(ROOT).encode(), environment.extras.encode()]
+    parts += [file.read_bytes() if file.exists() else b"" for file in files]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def prepare_environment() -> bool:
-    """Make .venv and install the program into it, unless the stamp says that this stands already."""
-    if PYTHON.exists() and STAMP.exists() and STAMP.read_text() == stamp():
+def prepare_environment(environment: Environment) -> bool:
+    """Make the environment and install the program into it, unless its stamp says that this stands already."""
+    python, stamped = environment.python, environment.stamp
+    if python.exists() and stamped.exists() and stamped.read_text() == stamp(environment):
         return True
-    if not PYTHON.exists():
-        print(f"Making a virtual environment in {VENV} …", flush=True)
+    if not python.exists():
+        print(f"Making a virtual environment in {environment.path} …", flush=True)
         try:
-            venv.create(VENV, with_pip=True)
+            venv.create(environment.path, with_pip=True)
         except (OSError, subprocess.CalledProcessError) as error:
             fail(f"It could not be made: {error}. On Debian and Ubuntu: sudo apt-get install python3-venv")
             return False
     print("Installing the program and what it needs (some minutes the first time) …", flush=True)
-    STAMP.unlink(missing_ok=True)
-    wanted = f"{ROOT}[setup,dev]"
-    if run([*MODULE, "pip", "install", "--quiet", "--constraint", str(CONSTRAINTS), "--editable", wanted]):
+    stamped.unlink(missing_ok=True)
+    pinned = [word for file in environment.pins for word in ("--constraint", str(file))]
+    wanted = f"{ROOT}[{environment.extras}]"
+    if run([str(python), "-m", "pip", "install", "--quiet", *pinned, "--editable", wanted]):
         fail("Installing failed; pip says why above. Without a network, connect once and start again.")
         return False
-    STAMP.write_text(stamp())
+    stamped.write_text(stamp(environment))
     return True
 
 
 def fetch_starter_model() -> bool:
-    return run([str(PYTHON), str(ROOT / "packaging" / "starter_model.py")]) == 0
+    return run([str(OWN.python), str(ROOT / "packaging" / "starter_model.py")]) == 0
 
 
 def run_all(commands: Iterable[list[str]]) -> int:

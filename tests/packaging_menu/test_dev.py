@@ -7,26 +7,31 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 MENU = Path(__file__).parents[2] / "packaging" / "dev.py"
 
 
-@pytest.fixture
-def dev(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """The menu, looking at a checkout of its own whose environment is empty; commands are noted, not run."""
+def menu() -> ModuleType:
     spec = importlib.util.spec_from_file_location("dev", MENU)
     module = importlib.util.module_from_spec(spec)
+    sys.modules["dev"] = module  # where dataclasses look their annotations up
     spec.loader.exec_module(module)
-    environment = tmp_path / ".venv"
-    environment.mkdir()
+    return module
+
+
+@pytest.fixture
+def dev(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The menu, looking at a checkout of its own whose environments are empty; commands are noted, not run."""
+    module = menu()
     monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(module, "VENV", environment)
-    monkeypatch.setattr(module, "PYTHON", environment / "python")
-    monkeypatch.setattr(module, "STAMP", environment / "stamp")
-    monkeypatch.setattr(module, "CONSTRAINTS", tmp_path / "constraints.txt")
-    for file in (module.PYTHON, module.CONSTRAINTS, tmp_path / "pyproject.toml", environment / "pyvenv.cfg"):
+    files = [tmp_path / "pyproject.toml"]
+    for environment in (module.OWN, module.PARITY):
+        files += [environment.python, environment.path / "pyvenv.cfg", *environment.pins]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("first")
     module.ran = []
     module.codes = {}
@@ -41,34 +46,52 @@ def dev(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 def test_that_a_second_call_installs_nothing(dev):
-    assert dev.prepare_environment()
+    assert dev.prepare_environment(dev.OWN)
     assert [c[1:4] for c in dev.ran] == [["-m", "pip", "install"]]
-    assert dev.prepare_environment()
+    assert dev.prepare_environment(dev.OWN)
     assert len(dev.ran) == 1
 
 
-@pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt", ".venv/pyvenv.cfg"])
+@pytest.mark.parametrize("changed", ["pyproject.toml", "packaging/constraints.txt", ".venv/pyvenv.cfg"])
 def test_that_a_change_of_what_is_wanted_installs_again(dev, changed: str):
-    dev.prepare_environment()
+    dev.prepare_environment(dev.OWN)
     (dev.ROOT / changed).write_text("second")
-    dev.prepare_environment()
+    dev.prepare_environment(dev.OWN)
     assert len(dev.ran) == 2
 
 
+def test_that_every_environment_has_its_own_folder_extras_versions_and_stamp(dev):
+    assert dev.prepare_environment(dev.OWN)
+    assert dev.prepare_environment(dev.PARITY)
+    for environment, command in zip((dev.OWN, dev.PARITY), dev.ran, strict=True):
+        assert command[0] == str(environment.python)
+        assert command[-1] == f"{dev.ROOT}[{environment.extras}]"
+        told = [command[place + 1] for place, word in enumerate(command) if word == "--constraint"]
+        assert told == [str(file) for file in environment.pins]
+    assert dev.OWN.stamp.read_text() != dev.PARITY.stamp.read_text()
+    (dev.ROOT / "packaging" / "constraints-parity.txt").write_text("second")
+    dev.prepare_environment(dev.OWN)
+    assert len(dev.ran) == 2, "the program's own environment knows nothing of TRL"
+    dev.prepare_environment(dev.PARITY)
+    assert len(dev.ran) == 3
+    assert all(file.exists() for file in menu().PARITY.pins)
+
+
 def test_that_a_moved_checkout_installs_again(dev, tmp_path: Path):
-    before = dev.stamp()
+    before = dev.stamp(dev.OWN)
     dev.ROOT = tmp_path.rename(tmp_path.with_name(tmp_path.name + "-moved"))
-    assert dev.stamp() != before
+    assert dev.stamp(dev.OWN) != before
 
 
 def test_that_a_failed_installation_leaves_no_stamp_and_says_so_in_one_line(dev, capsys: pytest.CaptureFixture[str]):
-    dev.prepare_environment()
+    dev.prepare_environment(dev.OWN)
     (dev.ROOT / "pyproject.toml").write_text("second")
     dev.codes = {"pip": 1}
-    assert not dev.prepare_environment()
-    assert not dev.STAMP.exists()
+    assert not dev.prepare_environment(dev.OWN)
+    assert not dev.OWN.stamp.exists()
     assert capsys.readouterr().err.count("\n") == 1
     assert dev.main(["check"]) == 1
+    assert dev.main(["parity"]) == 1
     assert all("pip" in command for command in dev.ran), "nothing is checked in a half-made environment"
 
 
@@ -100,10 +123,7 @@ def test_that_no_library_is_looked_for_outside_linux(dev, monkeypatch: pytest.Mo
 
 
 def test_that_a_library_that_is_not_there_is_noticed():
-    spec = importlib.util.spec_from_file_location("dev", MENU)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert not module.loads("libthereisnosuchlibrary.so.1")
+    assert not menu().loads("libthereisnosuchlibrary.so.1")
 
 
 def test_that_app_and_demo_hand_the_rest_to_the_program(dev):
@@ -117,7 +137,7 @@ def test_that_study_runs_its_module_from_packaging_and_hands_the_rest_on(dev, mo
     seen = {}
     monkeypatch.setenv("PYTHONPATH", "mine")
     monkeypatch.setattr(dev, "fetch_starter_model", lambda: True)
-    monkeypatch.setattr(dev, "prepare_environment", lambda: True)
+    monkeypatch.setattr(dev, "prepare_environment", lambda environment: True)
     monkeypatch.setattr(dev, "run", lambda command, **environ: seen.update(command=command, **environ) or 0)
     assert dev.main(["study", "--full", "--hh", "pairs.jsonl"]) == 0
     assert seen["command"][1:] == ["-m", "study", "--full", "--hh", "pairs.jsonl"]
@@ -140,14 +160,25 @@ def test_that_test_is_check_and_the_slow_tests(dev):
     assert dev.ran[-len(dev.CHECKS) :] == dev.CHECKS
 
 
+def test_that_parity_runs_its_tests_in_its_own_environment_and_the_other_verbs_leave_them_out(dev):
+    assert dev.main(["parity"]) == 0
+    assert dev.ran[0][1:4] == ["-m", "pip", "install"]
+    assert dev.ran[1:] == [dev.PARITY_TESTS]
+    assert dev.PARITY_TESTS[1:] == ["-m", "pytest", "-m", "parity", "tests/parity"]
+    assert dev.PARITY_TESTS[0] == str(menu().PARITY.python)
+    assert dev.CHECKS[-1][-1] == "not slow and not parity"
+    dev.codes = {"pytest": 1}
+    assert dev.main(["parity"]) == 1
+
+
 def test_that_a_starter_model_that_did_not_come_stops_everything(dev):
     dev.codes = {"starter_model.py": 1}
     assert dev.main(["demo"]) == 1
     assert not any("desktop_rlhf" in command for command in dev.ran)
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["check", "more"]])
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["check", "more"], ["parity", "more"]])
 def test_that_a_wrong_call_is_told_the_verbs(arguments: list[str]):
     told = subprocess.run([sys.executable, MENU, *arguments], capture_output=True, text=True, env=dict(os.environ))
     assert told.returncode == 2
-    assert all(verb in told.stderr for verb in ("app", "test", "check", "demo", "study"))
+    assert all(verb in told.stderr for verb in ("app", "test", "check", "demo", "study", "parity"))
