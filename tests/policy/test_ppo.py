@@ -11,6 +11,7 @@ from desktop_rlhf.adapters.packing import pack
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.completions.sampling import sample
+from desktop_rlhf.numerics.advantages import gae
 from desktop_rlhf.policy.ppo.critic import ValueHead
 from desktop_rlhf.policy.ppo.loss import policy_loss, token_rewards, value_loss
 from desktop_rlhf.policy.ppo.spec import PpoSpec
@@ -70,6 +71,19 @@ def test_that_a_completions_token_rewards_add_up_to_score_less_kl(estimator) -> 
             kl += p - r if estimator == "k1" else math.exp(r - p) - 1 - (r - p)
         assert rewards[row].sum().item() == pytest.approx(scores[row].item() - 0.3 * kl, rel=1e-5)
     assert (rewards[~mask] == 0).all()
+
+
+def test_that_the_score_lands_on_the_last_token_alone_and_earlier_ones_are_credited_from_there() -> None:
+    same, scores = torch.full((3, 5), -1.0), torch.tensor([1.0, -2.0, 0.5])
+    lengths = (5, 1, 3)
+    mask = torch.arange(5) < torch.tensor(lengths).unsqueeze(-1)
+    rewards = token_rewards(scores, same, same, mask, 0.3)
+    credit = gae(rewards, torch.zeros(3, 5), mask, gamma=0.9, lam=0.5)
+    for row, (score, length) in enumerate(zip(scores.tolist(), lengths, strict=True)):
+        padding = [0.0] * (5 - length)
+        assert rewards[row].tolist() == [0.0] * (length - 1) + [score] + padding
+        expected = [score * (0.9 * 0.5) ** (length - 1 - t) for t in range(length)] + padding
+        assert credit[row].tolist() == pytest.approx(expected)
 
 
 def test_that_the_first_ratio_is_exactly_one_with_sampling_served_between(llama, tmp_path, table_reward) -> None:
