@@ -98,7 +98,7 @@ def test_that_a_failed_installation_leaves_no_stamp_and_says_so_in_one_line(dev,
 def test_that_a_missing_library_gives_one_apt_line_and_stops(dev, monkeypatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(dev, "loads", lambda library: library not in ("libEGL.so.1", "libdbus-1.so.3"))
-    for verb in ("app", "check", "test"):
+    for verb in ("app", "check", "test", "parity"):
         assert dev.main([verb]) == 1
         said = capsys.readouterr().err
         assert "sudo apt-get install libegl1 libdbus-1-3\n" in said
