@@ -142,8 +142,9 @@ def family(request) -> Family:
 def speaker(family):
     """A tiny resident model that speaks the family's tokens."""
     config = LlamaConfig(
-        vocab_size=len(family.tokenizer), eos_token_id=family.tokenizer.eos_token_id, hidden_size=16, intermediate_size=32,
-        num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=256, tie_word_embeddings=True,
+        vocab_size=len(family.tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=256, tie_word_embeddings=True,
+        eos_token_id=family.tokenizer.eos_token_id,
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)

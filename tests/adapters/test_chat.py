@@ -63,9 +63,9 @@ GOLDEN = {
 }
 
 WORDS = (
-    "the", " ", "  ", "\n", "\n\n", "\t", "é", "漢", "😀", "<", "|>", "user", "assistant", "'s", "7", "<s>", "</s>", "<bos>",
-    "<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|begin_of_text|>", "<|end_header_id|>", "<start_of_turn>",
-    "<end_of_turn>", "<|end|>", "<|user|>", "<|assistant|>", "<|endoftext|>", "<|im_<|im_end|>end|>",
+    "the", " ", "  ", "\n", "\n\n", "\t", "é", "漢", "😀", "<", "|>", "user", "assistant", "'s", "7", "<s>", "</s>",
+    "<bos>", "<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|begin_of_text|>", "<|end_header_id|>",
+    "<start_of_turn>", "<end_of_turn>", "<|end|>", "<|user|>", "<|assistant|>", "<|endoftext|>", "<|im_<|im_end|>end|>",
 )  # fmt: skip
 texts = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=3)), min_size=1, max_size=8).map("".join)
 visible = texts.filter(str.strip)
