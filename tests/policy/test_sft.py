@@ -19,9 +19,9 @@ from desktop_rlhf.runs.stop import StopToken
 
 def group(*completions: tuple[int, ...], pairs: tuple[tuple[int, int], ...] = ((0, 1),), prompt: str = "p"):
     spoken = [
-        Completion(str(c), prompt, "g", None, str(c), c, ended=False, sampler=Sampler(), seed=0) for c in completions
+        Completion(str(c), prompt, "g", None, str(c), c, ended=True, sampler=Sampler(), seed=0) for c in completions
     ]
-    return PreferenceGroup("c", Prompt(prompt, (Message("user", prompt),)), tuple(spoken), pairs)
+    return PreferenceGroup(f"c-{prompt}", Prompt(prompt, (Message("user", prompt),)), tuple(spoken), pairs)
 
 
 def run(model, groups, path, start=None, **settings) -> list[dict[str, float]]:
@@ -80,8 +80,8 @@ def test_that_the_best_of_each_comparison_is_taken_once() -> None:
     shared_first = group((4,), (5,), (6,), pairs=((0, 2), (1, 2)), prompt="q")
     again = group((2,), (7,))
     best = sft.best_completions([ranking, shared_first, again])
-    assert [(prompt.id, completion.completion_ids) for prompt, completion in best] == [
-        ("p", (2,)), ("q", (4,)), ("q", (5,)),
+    assert [(one.prompt.id, one.completion.completion_ids) for one in best] == [
+        ("p", (2,)), ("q", (4,)), ("q", (5,)), ("p", (2,)),
     ]  # fmt: skip
 
 
@@ -91,9 +91,10 @@ def test_that_a_long_loser_does_not_cost_the_winner(llama, tmp_path) -> None:
     )
     events = list(sft.train(SftSpec(max_length=50), inputs, StopToken()))
     assert [e.sentence for e in events if isinstance(e, Noted)] == [
-        "1 completions are longer than 50 tokens and were left out."
+        "Learns from 1 of 2 comparisons. Left out: 1 longer than max_length."
     ]
-    assert events[-1].report == {"steps": 1, "completions": 1}
+    counted = {"learned_from": 1, "counted": "comparison", "left_out": {"too_long": 1}, "cut": 0}
+    assert events[-1].report == {"steps": 1, "completions": 1} | counted
 
 
 def test_that_a_run_goes_on_from_an_adapter_without_a_reference(llama, tmp_path) -> None:

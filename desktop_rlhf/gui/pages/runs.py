@@ -21,12 +21,13 @@ from PySide6.QtWidgets import (
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.curves.held_out import HeldOutCard
 from desktop_rlhf.gui.curves.live_run import LiveRun
-from desktop_rlhf.gui.curves.wording import STATUS_WORDS, counted, moment, number
+from desktop_rlhf.gui.curves.wording import STATUS_WORDS, moment, number
 from desktop_rlhf.gui.forms.page_frame import Folded, card, row, scrolling_column
 from desktop_rlhf.gui.widgets.controls import button
 from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.runs import Run
+from desktop_rlhf.runs.learned import Learned
 from desktop_rlhf.workbench.algorithms import TRAINABLE
 from desktop_rlhf.workbench.messages import News
 from desktop_rlhf.workbench.project import Project
@@ -185,7 +186,8 @@ class RunsPage(QWidget):
             steps.append(self._adapters[parent_id].name)
             parent_id = self._adapters[parent_id].parent_id
         steps.append(self._name(parent_id))
-        learned = [counted(len(run.comparison_ids), "comparison")] if run.comparison_ids else []
+        count = Learned.read(run.report) or Learned(len(run.comparison_ids))
+        learned = [count.share] if count.total else []
         if run.reward_adapter_id:
             learned.append(f"the reward model “{self._name(run.reward_adapter_id)}”")
         source = f"\nLearned from {' and '.join(learned)}." if learned else ""
@@ -206,7 +208,7 @@ def _run_cells(run: Run, adapter: Adapter | None, name_of: _NameOf) -> tuple[str
         spec.title if spec else run.algorithm,
         moment(run.created_at),
         STATUS_WORDS[run.status],
-        str(len(run.comparison_ids)) if run.comparison_ids else "–",
+        _comparisons(run),
         adapter.name if adapter else "–",
         name_of(run.parent_adapter_id),
     )
@@ -219,9 +221,15 @@ def _adapter_cells(adapter: Adapter, run: Run | None, name_of: _NameOf) -> tuple
         adapter.kind.value,
         name_of(adapter.parent_id),
         spec.title if spec else "–",
-        str(len(run.comparison_ids)) if run and run.comparison_ids else "–",
+        _comparisons(run) if run else "–",
         moment(adapter.created_at),
     )
+
+
+def _comparisons(run: Run) -> str:
+    """How many it learned from; while it runs, those that there are."""
+    count = Learned.read(run.report) or Learned(len(run.comparison_ids))
+    return f"{count.kept:,}" if run.comparison_ids else "–"
 
 
 def _table(name: str, says: str, columns: Sequence[str]) -> QTableWidget:
@@ -269,5 +277,5 @@ def _written(value: object) -> str:
     if isinstance(value, float):
         return number(value)
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_written(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_written(inner)}" for key, inner in value.items()) or "none"
     return str(value)

@@ -8,14 +8,13 @@ import torch
 
 from desktop_rlhf.adapters.packing import completion_logits, hidden_states, pack
 from desktop_rlhf.adapters.passes import Part, passes, saved
-from desktop_rlhf.adapters.training import Example, TrainingInputs, fitting_examples, start_policy
+from desktop_rlhf.adapters.resident import ResidentModel
+from desktop_rlhf.adapters.training import Example, TrainingInputs, fitting, ids_of, start_policy
 from desktop_rlhf.policy.sft.loss import token_entropies, token_hits, token_losses
 from desktop_rlhf.policy.sft.spec import SftSpec
-from desktop_rlhf.records.comparisons import PreferenceGroup
-from desktop_rlhf.records.completions import Completion
+from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
 from desktop_rlhf.records.errors import NotEnoughDataError
-from desktop_rlhf.records.prompts import Prompt
-from desktop_rlhf.runs.events import Event, Noted
+from desktop_rlhf.runs.events import Event
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -27,11 +26,13 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         NotEnoughDataError: there is no comparison with a winner.
     """
     model = inputs.model
-    examples, too_long = fitting_examples(model, best_completions(inputs.groups), spec.max_length)
+    best, learned = fitting(model, best_completions(inputs.groups), spec.max_length, inputs.left_out)
+    examples = _examples(model, best)
     if not examples:
-        raise NotEnoughDataError("SFT learns from what you chose, and there is nothing chosen yet.", "Label some.")
-    if too_long:
-        yield Noted(f"{too_long} completions are longer than {spec.max_length} tokens and were left out.")
+        raise NotEnoughDataError(
+            f"SFT learns from what you chose, and there is nothing chosen yet.{learned.why}", "Label some."
+        )
+    yield from learned.notes
 
     def parts(batch: Sequence[Example]) -> Iterator[Part]:
         tokens = sum(len(completion) for _, completion in batch)  # every token of the batch weighs the same
@@ -50,15 +51,24 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     steps = yield from passes(
         inputs, spec, policy, examples, parts, stop, batch_size=spec.batch_size, epochs=spec.epochs
     )
-    yield from saved(inputs, policy, None, steps, {"completions": len(examples)})
+    yield from saved(inputs, policy, None, steps, {"completions": len(examples), **learned.report()})
 
 
-def best_completions(groups: Sequence[PreferenceGroup]) -> list[tuple[Prompt, Completion]]:
-    """What no other completion of its comparison was preferred to, with its prompt; the same answer only once."""
-    best: dict[tuple[str, str], tuple[Prompt, Completion]] = {}
-    for group in groups:
-        beaten = {worse for _, worse in group.pairs}
-        for place, completion in enumerate(group.completions):
-            if place not in beaten:
-                best.setdefault((group.prompt.id, completion.text), (group.prompt, completion))
-    return list(best.values())
+def best_completions(groups: Sequence[PreferenceGroup]) -> list[JudgedCompletion]:
+    """What no other completion of its comparison was preferred to."""
+    return [
+        JudgedCompletion(group.comparison_id, group.prompt, completion, desirable=True)
+        for group in groups
+        for place, completion in enumerate(group.completions)
+        if place not in {worse for _, worse in group.pairs}
+    ]
+
+
+def _examples(model: ResidentModel, best: Sequence[JudgedCompletion]) -> list[Example]:
+    """Their ids; an answer that several comparisons chose only once."""
+    first = {(one.prompt.id, one.completion.text): one for one in reversed(best)}
+    return [
+        (model.prompt_ids(one.prompt.messages), ids_of(model, one.completion))
+        for one in best
+        if first[one.prompt.id, one.completion.text] is one
+    ]
