@@ -277,5 +277,5 @@ def _written(value: object) -> str:
     if isinstance(value, float):
         return number(value)
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_written(inner)}" for key, inner in value.items()) or "none"
+        return ", ".join(f"{key.replace('_', ' ')} {_written(inner)}" for key, inner in value.items()) or "none"
     return str(value)
