@@ -103,6 +103,12 @@ def test_that_a_prompt_is_the_familys_layout_up_to_where_the_model_is_to_speak(f
     assert family.same(family.tokenizer.decode(ids), wanted)
 
 
+def test_that_a_completion_has_the_ids_that_it_has_behind_its_prompt(family) -> None:
+    whole = family.tokenizer(f"{GOLDEN[family.name][0]}the{family.turn_end}", add_special_tokens=False)["input_ids"]
+    chat = Chat(family.tokenizer)
+    assert [*chat.prompt_ids(SINGLE), *chat.completion_ids("the")] == whole
+
+
 @many
 @given(messages=conversations())
 def test_that_a_prompt_begins_once_and_what_is_written_in_it_is_never_a_special_token(family, messages) -> None:
