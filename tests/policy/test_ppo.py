@@ -206,7 +206,7 @@ def test_that_prompts_without_room_are_left_out_and_told(llama, tmp_path, table_
     table_reward(torch.zeros(258))
     long = Prompt("long", (Message("user", "word " * 60),))
     events = run(llama, tmp_path, dataclasses.replace(SMALL, max_length=80), (*PROMPTS, long))
-    assert notes_of(events) == ["1 prompts are too long and were left out."]
+    assert notes_of(events) == ["Learns from 4 of 5 prompts. Left out: 1 without room for max_new_tokens."]
     with pytest.raises(NotEnoughDataError, match="leaves room"):
         run(llama, tmp_path / "none", dataclasses.replace(SMALL, max_length=80), (long,))
 
