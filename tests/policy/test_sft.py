@@ -21,7 +21,7 @@ from desktop_rlhf.runs.stop import StopToken
 def good(completion: tuple[int, ...], prompt: str = "p", desirable: bool = True) -> JudgedCompletion:
     text = str(completion)
     spoken = Completion(text, prompt, "g", None, text, completion, ended=True, sampler=Sampler(), seed=0)
-    return JudgedCompletion("c", Prompt(prompt, (Message("user", prompt),)), spoken, desirable)
+    return JudgedCompletion(f"c-{prompt}", Prompt(prompt, (Message("user", prompt),)), spoken, desirable)
 
 
 def bad(completion: tuple[int, ...], prompt: str = "p") -> JudgedCompletion:
