@@ -71,7 +71,9 @@ def test_that_a_rollout_is_drawn_from_the_whole_distribution(llama) -> None:
 
 def test_that_a_rollout_is_learned_from_by_the_ids_that_were_sampled(llama) -> None:
     for episode in rollout(llama, 1.3):
-        kept = [tuple(row[mask].tolist()) for row, mask in zip(episode.packed.targets, episode.packed.mask, strict=True)]
+        kept = [
+            tuple(row[mask].tolist()) for row, mask in zip(episode.packed.targets, episode.packed.mask, strict=True)
+        ]
         assert kept == [drawn.completion_ids for drawn in episode.drawn]
 
 
