@@ -2,6 +2,313 @@
 
 from __future__ import annotations
 
-from breaks.row import Advice, Row
+from breaks.row import Advice, Break, Row
 
-LOGPROBS: tuple[Row | Advice, ...] = ()
+HAND = "tests/adapters/test_hand_model.py::test_that_a_token_is_predicted_by_the_one_before_it"
+PACKING = "tests/adapters/test_packing.py::test_that_packing_changes_no_logprob"
+RAGGED = "tests/completions/test_sampling.py::"
+RAGGED += "test_that_two_hundred_ragged_prompts_are_answered_as_each_would_be_alone"
+PREFIX = "tests/adapters/test_tokens.py::test_that_a_prompt_is_the_beginning_of_what_is_learned_from"
+TOO_LONG = "tests/policy/test_batches.py::test_that_what_is_longer_than_allowed_is_left_out_whole_and_told"
+
+LOGPROBS: tuple[Row | Advice, ...] = (
+    Row(
+        "L1",
+        "A token's log-probability is read off the logits of the token before it; for a completion's first token that "
+        "is the prompt's last.",
+        (
+            Break(
+                "Each token is read off its own logits",
+                HAND,
+                "desktop_rlhf/adapters/packing.py",
+                "[size - 1, *range(start, end - 1)]",
+                "[*range(start, end)]",
+            ),
+            Break(
+                "A completion behind a sibling is predicted by the sibling's last token",
+                HAND,
+                "desktop_rlhf/adapters/packing.py",
+                "[size - 1, *range(start, end - 1)]",
+                "[*range(start - 1, end - 1)]",
+            ),
+        ),
+    ),
+    Row(
+        "L2",
+        "DPO compares sums over the completion's tokens, without the prompt's and without padding; the losses that "
+        "are defined by means take means.",
+        (
+            Break(
+                "DPO takes the mean over the row",
+                "tests/policy/test_dpo_run.py::"
+                "test_that_the_second_loss_is_that_of_the_sums_over_the_completions_tokens",
+                "desktop_rlhf/policy/dpo/train.py",
+                "ratios=(logprobs - reference).sum(dim=-1)[index]",
+                "ratios=(logprobs - reference).mean(dim=-1)[index]",
+            ),
+            Break(
+                "Padding counts as if it were a token",
+                PACKING,
+                "desktop_rlhf/adapters/packing.py",
+                "torch.zeros(packed.mask.shape, dtype=kept.dtype)",
+                "torch.ones(packed.mask.shape, dtype=kept.dtype)",
+            ),
+            Break(
+                "IPO takes sums",
+                "tests/policy/test_dpo_losses.py::test_that_every_loss_equals_a_table_worked_by_hand",
+                "desktop_rlhf/policy/dpo/loss.py",
+                'if loss_type in ("ipo", "sigmoid_norm") else',
+                'if loss_type in ("sigmoid_norm",) else',
+            ),
+        ),
+    ),
+    Row(
+        "L3",
+        "Neither padding nor what stands beside a completion changes its log-probabilities, under absolute and under "
+        "rotary positions: within 1e-5 nats in float32, the format of everything behind the trunk. A trunk in bfloat16 "
+        "is held to 0.15 nats of that in float32 on a tiny random model.",
+        (
+            Break(
+                "Positions of a second completion go on from the first",
+                PACKING,
+                "desktop_rlhf/adapters/packing.py",
+                "torch.arange(size, size + length)",
+                "torch.arange(start, end)",
+            ),
+            Break(
+                "In the model's own forward a completion sees those before it",
+                PACKING,
+                "desktop_rlhf/adapters/packing.py",
+                "sees[row, start:end, :prompt] = True",
+                "sees[row, start:end, :start] = True",
+            ),
+            Break(
+                "In the fused forward a token sees those after it",
+                "tests/adapters/test_fused.py::test_that_the_fused_forward_says_what_the_models_own_says",
+                "desktop_rlhf/adapters/fused.py",
+                "sees[:, prompt:] = sees[:, prompt:].tril()",
+                "sees[:, prompt:] = True",
+            ),
+            Break(
+                "In the fused forward rows are told apart by where padding would end",
+                "tests/adapters/test_packing.py::test_that_padding_changes_no_logprob",
+                "desktop_rlhf/adapters/fused.py",
+                "sizes = [size for prompt, lengths in rows for size in (prompt, *lengths)]",
+                "sizes = [size for prompt, lengths in reversed(rows) for size in (prompt, *lengths)]",
+            ),
+        ),
+    ),
+    Row(
+        "L4",
+        "The decoder pads prompts on the left and passes position ids and a mask of its own; 200 prompts in one batch "
+        "are answered greedily as each would be alone, up to a tie of 1e-4.",
+        (
+            Break(
+                "Positions of a prompt count its padding",
+                RAGGED,
+                "desktop_rlhf/completions/sampling.py",
+                "(self.mask.cumsum(-1) - 1).clamp(min=0)",
+                "torch.arange(self.mask.shape[1]).expand_as(self.mask)",
+            ),
+            Break(
+                "Positions of what is drawn count it",
+                RAGGED,
+                "desktop_rlhf/completions/sampling.py",
+                "torch.tensor([len(ids) for ids in prompts])",
+                "torch.tensor([width for ids in prompts])",
+            ),
+            Break(
+                "Padding is seen",
+                RAGGED,
+                "desktop_rlhf/completions/sampling.py",
+                "self.mask[row, width - len(ids) :] = 1",
+                "self.mask[row] = 1",
+            ),
+        ),
+    ),
+    Row(
+        "L5",
+        "The temperature is part of the policy: what was sampled at it is scored at it, by the policy and by the "
+        "reference.",
+        (
+            Break(
+                "The policy's log-probabilities are taken at temperature 1",
+                "tests/policy/test_behaviour.py::"
+                "test_that_a_rollout_is_scored_under_the_distribution_it_was_drawn_from",
+                "desktop_rlhf/policy/rollout.py",
+                "token_logprobs(logits, packed.targets[packed.mask], temperature)",
+                "token_logprobs(logits, packed.targets[packed.mask])",
+            ),
+            Break(
+                "The reference's are",
+                "tests/policy/test_behaviour.py::test_that_the_reference_is_scored_at_the_temperature_of_the_policy",
+                "desktop_rlhf/policy/rollout.py",
+                "completion_logprobs(model, hidden_states(model, packed), packed, temperature)",
+                "completion_logprobs(model, hidden_states(model, packed), packed)",
+            ),
+        ),
+    ),
+    Row(
+        "L6",
+        "A rollout is drawn from the whole distribution: no top-k, no top-p, no penalty, whatever the model's folder "
+        "says of sampling.",
+        (
+            Break(
+                "Rollouts keep only the likelier tokens",
+                "tests/policy/test_behaviour.py::test_that_a_rollout_is_drawn_from_the_whole_distribution",
+                "desktop_rlhf/policy/rollout.py",
+                "Sampler(temperature=spec.temperature,",
+                "Sampler(top_p=0.9, temperature=spec.temperature,",
+            ),
+            Break(
+                "The temperature in the model's folder counts",
+                "tests/completions/test_sampling.py::test_that_what_a_model_folder_says_of_sampling_changes_nothing",
+                "desktop_rlhf/completions/sampling.py",
+                "filtered_probabilities(logits, self.sampler)",
+                "filtered_probabilities(logits / (self.model.base.generation_config.temperature or 1), self.sampler)",
+            ),
+        ),
+    ),
+    Row(
+        "L7",
+        "Logits are made float32 before the softmax, and no log-probability is above 0.",
+        (
+            Break(
+                "The softmax is taken in bfloat16",
+                "tests/numerics/test_logprobs.py::"
+                "test_that_logprobs_of_short_logits_are_those_of_the_same_numbers_in_float64",
+                "desktop_rlhf/numerics/logprobs.py",
+                "wide = logits if logits.dtype.itemsize >= 4 else logits.float()",
+                "wide = logits",
+            ),
+            Break(
+                "The largest logit is taken for the logarithm of the sum",
+                "tests/numerics/test_logprobs.py::"
+                "test_that_logprobs_of_short_logits_are_those_of_the_same_numbers_in_float64",
+                "desktop_rlhf/numerics/logprobs.py",
+                "(wide / temperature).log_softmax(dim=-1)",
+                "(wide - wide.amax(dim=-1, keepdim=True)).div(temperature)",
+            ),
+        ),
+    ),
+    Row(
+        "L8",
+        "Padding is masked by its place and never by its token, so an end token that pads as well is learned from, "
+        "and a policy taught where to stop stops.",
+        (
+            Break(
+                "The mask leaves out whatever equals the padding token",
+                "tests/policy/test_behaviour.py::test_that_a_policy_taught_where_to_stop_stops",
+                "desktop_rlhf/adapters/packing.py",
+                "mask[n, :length] = ids, True",
+                "mask[n, :length] = ids, ids != 1",
+            ),
+            Break(
+                "It does, where it is looked at itself",
+                "tests/adapters/test_packing.py::test_that_the_end_token_is_kept_though_it_equals_the_pad_token",
+                "desktop_rlhf/adapters/packing.py",
+                "mask[n, :length] = ids, True",
+                "mask[n, :length] = ids, ids != 1",
+            ),
+        ),
+    ),
+    Row(
+        "L9",
+        "What was sampled is learned from by its stored ids and never tokenized again from its text.",
+        (
+            Break(
+                "The text is tokenized again",
+                "tests/adapters/test_tokens.py::test_that_the_ids_learned_from_are_the_ids_that_were_sampled",
+                "desktop_rlhf/adapters/training.py",
+                "return list(completion.completion_ids) or model.completion_ids(completion.text)",
+                "return model.completion_ids(completion.text)",
+            ),
+            Break(
+                "A rollout is learned from without its last token",
+                "tests/policy/test_behaviour.py::test_that_a_rollout_is_learned_from_by_the_ids_that_were_sampled",
+                "desktop_rlhf/policy/rollout.py",
+                "[one.completion_ids for one in drawn]",
+                "[one.completion_ids[:-1] or one.completion_ids for one in drawn]",
+            ),
+        ),
+    ),
+    Row(
+        "L10",
+        "Prompt and completion are tokenized apart and joined as ids, so the prompt is the beginning of every row, and "
+        "a row read as text is the conversation as the template writes it.",
+        (
+            Break(
+                "A completion loses the spaces around it",
+                PREFIX,
+                "desktop_rlhf/adapters/resident.py",
+                "*self.tokenizer(text, add_special_tokens=False)",
+                "*self.tokenizer(text.strip(), add_special_tokens=False)",
+            ),
+        ),
+    ),
+    Row(
+        "L11",
+        "A prompt ends where the model is to speak, a completion ends with the end token, and there is one beginning, "
+        "whether the template writes it or the tokenizer.",
+        (
+            Break(
+                "The prompt ends before the turn of the model",
+                PREFIX,
+                "desktop_rlhf/adapters/resident.py",
+                "add_generation_prompt=True",
+                "add_generation_prompt=False",
+            ),
+            Break(
+                "The tokenizer's beginning is put before the template's",
+                "tests/adapters/test_tokens.py::"
+                "test_that_a_conversation_begins_once_though_the_tokenizer_adds_a_beginning",
+                "desktop_rlhf/adapters/resident.py",
+                "return list(self.tokenizer(text, add_special_tokens=False)",
+                "return list(self.tokenizer(text)",
+            ),
+            Break(
+                "A written completion has no end token",
+                "tests/adapters/test_tokens.py::"
+                "test_that_a_written_completion_is_learned_from_as_one_that_was_sampled_and_ended",
+                "desktop_rlhf/adapters/resident.py",
+                '["input_ids"], self.tokenizer.eos_token_id]',
+                '["input_ids"]]',
+            ),
+        ),
+    ),
+    Row(
+        "L12",
+        "Nothing is cut to fit: what is longer than allowed is left out whole and told, what was cut in sampling gets "
+        "no end token, and a completion without a token reaches no loss.",
+        (
+            Break(
+                "A comparison stays when its shorter completion fits",
+                TOO_LONG,
+                "desktop_rlhf/adapters/training.py",
+                "if len(prompt) + max(map(len, completions)) <= limit:",
+                "if len(prompt) + min(map(len, completions)) <= limit:",
+            ),
+            Break(
+                "One that just fits is left out",
+                TOO_LONG,
+                "desktop_rlhf/adapters/training.py",
+                "if len(prompt) + max(map(len, completions)) <= limit:",
+                "if len(prompt) + max(map(len, completions)) < limit:",
+            ),
+            Break(
+                "A completion that was cut gets an end token",
+                "tests/adapters/test_tokens.py::test_that_a_completion_that_was_cut_gets_no_end",
+                "desktop_rlhf/adapters/training.py",
+                "return list(completion.completion_ids) or",
+                "return [*completion.completion_ids, model.tokenizer.eos_token_id] or",
+            ),
+            Break(
+                "A comparison with a completion without a token is learned from",
+                "tests/comparisons/test_pairs.py::test_that_a_completion_without_a_token_is_learned_from_by_nobody",
+                "desktop_rlhf/comparisons/pairs.py",
+                "return all(completion.completion_ids or completion.text for completion in completions)",
+                "return bool(completions)",
+            ),
+        ),
+    ),
+)

@@ -19,7 +19,7 @@ def test_that_the_ends_of_an_interval_are_the_shares_that_lie_just_so_far_off(su
             assert abs(found.value - end) / math.sqrt(end * (1 - end) / n) == pytest.approx(1.959964, rel=1e-5)
 
 
-def test_that_fifty_comparisons_leave_fourteen_points_to_either_side() -> None:
+def test_that_fifty_comparisons_leave_thirteen_points_to_either_side() -> None:
     found = wilson(25, 50)
     assert (found.low, found.high) == pytest.approx((0.5 - 0.134, 0.5 + 0.134), abs=1e-3)
 
