@@ -8,7 +8,9 @@ HAND = "tests/adapters/test_hand_model.py::test_that_a_token_is_predicted_by_the
 PACKING = "tests/adapters/test_packing.py::test_that_packing_changes_no_logprob"
 RAGGED = "tests/completions/test_sampling.py::"
 RAGGED += "test_that_two_hundred_ragged_prompts_are_answered_as_each_would_be_alone"
-PREFIX = "tests/adapters/test_tokens.py::test_that_a_prompt_is_the_beginning_of_what_is_learned_from"
+CHAT = "tests/adapters/test_chat.py::"
+WHOLE = CHAT + "test_that_prompt_and_completion_are_the_conversation_as_the_template_writes_it"
+WRITTEN = CHAT + "test_that_a_written_completion_is_shown_as_it_was_written"
 TOO_LONG = "tests/policy/test_batches.py::test_that_what_is_longer_than_allowed_is_left_out_whole_and_told"
 
 LOGPROBS: tuple[Row | Advice, ...] = (
@@ -218,7 +220,7 @@ LOGPROBS: tuple[Row | Advice, ...] = (
         (
             Break(
                 "The text is tokenized again",
-                "tests/adapters/test_tokens.py::test_that_the_ids_learned_from_are_the_ids_that_were_sampled",
+                CHAT + "test_that_the_ids_that_were_sampled_are_the_ids_that_are_trained_on",
                 "desktop_rlhf/adapters/training.py",
                 "return list(completion.completion_ids) or model.completion_ids(completion.text)",
                 "return model.completion_ids(completion.text)",
@@ -234,45 +236,60 @@ LOGPROBS: tuple[Row | Advice, ...] = (
     ),
     Row(
         "L10",
-        "Prompt and completion are tokenized apart and joined as ids, so the prompt is the beginning of every row, and "
-        "a row read as text is the conversation as the template writes it.",
+        "Prompt and completion are tokenized apart and joined as ids, so the prompt is the beginning of every row; for "
+        "six families of templates, a row read as text is the conversation as the template writes it.",
         (
             Break(
                 "A completion loses the spaces around it",
-                PREFIX,
-                "desktop_rlhf/adapters/resident.py",
-                "*self.tokenizer(text, add_special_tokens=False)",
-                "*self.tokenizer(text.strip(), add_special_tokens=False)",
+                WHOLE,
+                "desktop_rlhf/adapters/chat.py",
+                "self._plain(self._lead + text)",
+                "self._plain(self._lead + text.strip())",
+            ),
+            Break(
+                "A special token that is spelled out in a completion becomes one",
+                WRITTEN,
+                "desktop_rlhf/adapters/chat.py",
+                "self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)",
+                "self.tokenizer(text, add_special_tokens=False)",
             ),
         ),
     ),
     Row(
         "L11",
-        "A prompt ends where the model is to speak, a completion ends with the end token, and there is one beginning, "
-        "whether the template writes it or the tokenizer.",
+        "For six families of templates, a prompt ends where the model is to speak, a completion ends with the token "
+        "that ends a turn, and there is as many a beginning as the family has, whether the template writes it or the "
+        "tokenizer.",
         (
             Break(
                 "The prompt ends before the turn of the model",
-                PREFIX,
-                "desktop_rlhf/adapters/resident.py",
-                "add_generation_prompt=True",
-                "add_generation_prompt=False",
+                CHAT + "test_that_a_prompt_is_the_familys_layout_up_to_where_the_model_is_to_speak",
+                "desktop_rlhf/adapters/chat.py",
+                '{"add_generation_prompt": True}',
+                '{"add_generation_prompt": False}',
             ),
             Break(
                 "The tokenizer's beginning is put before the template's",
-                "tests/adapters/test_tokens.py::"
-                "test_that_a_conversation_begins_once_though_the_tokenizer_adds_a_beginning",
-                "desktop_rlhf/adapters/resident.py",
-                "return list(self.tokenizer(text, add_special_tokens=False)",
-                "return list(self.tokenizer(text)",
+                CHAT + "test_that_a_prompt_begins_once_and_what_is_written_in_it_is_never_a_special_token",
+                "desktop_rlhf/adapters/chat.py",
+                "return list(self._apply(_turns(messages), tokenize=True, sanitize_control_tokens=True, "
+                "return_dict=False))",
+                'return list(self.tokenizer(self._apply(_turns(messages), tokenize=False))["input_ids"])',
+            ),
+            Break(
+                "A turn ends with the tokenizer's end, whatever the template writes",
+                CHAT + "test_that_a_turn_ends_as_the_template_ends_it_and_sampling_stops_there",
+                "desktop_rlhf/adapters/chat.py",
+                "return next((number for number in ids if number in self._added), self.tokenizer.eos_token_id)",
+                "return self.tokenizer.eos_token_id if ids else None",
             ),
             Break(
                 "A written completion has no end token",
                 "tests/adapters/test_tokens.py::"
                 "test_that_a_written_completion_is_learned_from_as_one_that_was_sampled_and_ended",
-                "desktop_rlhf/adapters/resident.py",
-                '["input_ids"], self.tokenizer.eos_token_id]',
-                '["input_ids"]]',
+                "desktop_rlhf/adapters/chat.py",
+                "return ids if self.turn_end is None else [*ids, self.turn_end]",
+                "return ids",
             ),
         ),
     ),

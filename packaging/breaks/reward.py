@@ -139,9 +139,9 @@ REWARD: tuple[Row | Advice, ...] = (
                 "A written completion has no end token",
                 "tests/adapters/test_tokens.py::"
                 "test_that_a_written_completion_is_learned_from_as_one_that_was_sampled_and_ended",
-                "desktop_rlhf/adapters/resident.py",
-                '["input_ids"], self.tokenizer.eos_token_id]',
-                '["input_ids"]]',
+                "desktop_rlhf/adapters/chat.py",
+                "return ids if self.turn_end is None else [*ids, self.turn_end]",
+                "return ids",
             ),
         ),
     ),

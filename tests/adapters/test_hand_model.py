@@ -41,7 +41,7 @@ def table_model(request) -> ResidentModel:
         base.model.layers[0].mlp.down_proj.weight.zero_()
         base.model.embed_tokens.weight.copy_(torch.eye(4))
         base.lm_head.weight.copy_(torch.tensor(NEXT).t() / 2)  # the norm makes a row of length 1 one of length 2
-    model = ResidentModel(base, SimpleNamespace(eos_token_id=1))
+    model = ResidentModel(base, SimpleNamespace(eos_token_id=1, chat_template=None))
     assert model.fused is not None
     if request.param == "its own":
         model.fused = None
