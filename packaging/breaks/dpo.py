@@ -158,7 +158,7 @@ DPO: tuple[Row | Advice, ...] = (
     Row(
         "D8",
         "The chosen may become less likely while the margin grows, so implicit rewards of chosen and rejected are "
-        "curves of their own, summed over tokens whatever the loss reads.",
+        "curves of their own, summed over tokens whatever the loss reads, and a run says when the chosen fell 10 nats.",
         (
             Break(
                 "The rejected one's curve mirrors the chosen one's",
@@ -166,6 +166,21 @@ DPO: tuple[Row | Advice, ...] = (
                 "desktop_rlhf/policy/dpo/train.py",
                 '"rewards/rejected": rejected.mean()',
                 '"rewards/rejected": -chosen.mean()',
+            ),
+            Break(
+                "How far the chosen fell is told in implicit rewards",
+                "tests/policy/test_dpo_watch.py::"
+                "test_that_chosen_that_fall_ten_nats_are_told_of_once_and_at_their_step",
+                "desktop_rlhf/policy/dpo/watch.py",
+                'event.metrics["rewards/chosen"] / beta',
+                'event.metrics["rewards/chosen"]',
+            ),
+            Break(
+                "Nobody watches the chosen",
+                "tests/policy/test_dpo_watch.py::test_that_a_run_of_dpo_watches_its_chosen",
+                "desktop_rlhf/policy/dpo/train.py",
+                "yield from told_when_chosen_fall(taken, spec.beta)",
+                "yield from taken",
             ),
         ),
     ),
