@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from desktop_rlhf.adapters.batches import micro_batches
 from desktop_rlhf.adapters.packing import completion_logits, hidden_states, pack
 from desktop_rlhf.adapters.passes import Part, passes, saved
 from desktop_rlhf.adapters.training import Example, TrainingInputs, fitting_examples, start_policy
@@ -35,8 +36,9 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
 
     def parts(batch: Sequence[Example]) -> Iterator[Part]:
         tokens = sum(len(completion) for _, completion in batch)  # every token of the batch weighs the same
-        for prompt, completion in batch:
-            packed = pack([(prompt, [completion])])
+        ids = [(prompt, [completion]) for prompt, completion in batch]
+        for places in micro_batches(ids, spec.max_length):
+            packed = pack(ids[places.start : places.stop])
             logits = completion_logits(model, hidden_states(model, packed), packed)
             targets = packed.targets[packed.mask]
             with torch.no_grad():
@@ -44,7 +46,7 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
                     "mean_token_accuracy": token_hits(logits, targets).sum() / tokens,
                     "entropy": token_entropies(logits).sum() / tokens,
                 }
-            yield Part(token_losses(logits, targets).sum() / tokens, measured)
+            yield Part(token_losses(logits, targets).sum() / tokens, measured, work=len(places))
 
     policy = start_policy(inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter"))
     steps = yield from passes(
