@@ -71,7 +71,9 @@ def test_that_the_ids_learned_from_are_the_ids_that_were_sampled(llama, draw, mo
     sampling = rollout.sample
     monkeypatch.setattr(rollout, "sample", listened)
     episodes = draw(llama, WARM)
-    kept = [tuple(ids[mask].tolist()) for e in episodes for ids, mask in zip(e.packed.targets, e.packed.mask)]
+    kept = [
+        tuple(ids[mask].tolist()) for e in episodes for ids, mask in zip(e.packed.targets, e.packed.mask, strict=True)
+    ]
     assert kept == [one.completion_ids for one in sampled]
     assert {one.ended for one in sampled} == {True, False}
     assert all((ids[-1] in llama.end_ids) is one.ended for ids, one in zip(kept, sampled, strict=True))
