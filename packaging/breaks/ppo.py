@@ -94,8 +94,8 @@ PPO: tuple[Row | Advice, ...] = (
     ),
     Row(
         "P4",
-        "With r = log reference - log policy, k1 = -r and k3 = exp(r) - 1 - r both average to the KL, k3 is never below "
-        "0 and spreads less; a mean k1 clearly below 0 raises an alarm.",
+        "With r = log reference - log policy, k1 = -r and k3 = exp(r) - 1 - r both average to the KL, and k3 is never "
+        "below 0 and spreads less; a mean k1 clearly below 0 raises an alarm.",
         (
             Break(
                 "k1 is half the square of the log-ratio, which is biased",
@@ -569,8 +569,8 @@ PPO: tuple[Row | Advice, ...] = (
     ),
     Row(
         "P22",
-        "Over one token the best policy is known, reference * exp(reward / coefficient): PPO, RLOO and, from exhaustive "
-        "Bradley-Terry labels, DPO come within 0.02 of it in total variation, and GRPO of its own optimum.",
+        "Over one token the best policy is known, reference * exp(reward / coefficient): PPO, RLOO and, from "
+        "exhaustive Bradley-Terry labels, DPO come within 0.02 of it in total variation, and GRPO of its own optimum.",
         (
             Break(
                 "PPO's penalty counts a little less",
@@ -597,8 +597,8 @@ PPO: tuple[Row | Advice, ...] = (
                 "DPO's margins count a little less",
                 "tests/policy/test_dpo.py::test_that_dpo_reaches_the_closed_form_optimum",
                 "desktop_rlhf/policy/dpo/loss.py",
-                "scaled = beta * margins",
-                "scaled = 0.8 * beta * margins",
+                "    scaled = beta * margins\n    return -(1",
+                "    scaled = 0.8 * beta * margins\n    return -(1",
             ),
         ),
     ),
