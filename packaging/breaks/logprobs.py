@@ -45,8 +45,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "tests/policy/test_dpo_run.py::"
                 "test_that_the_second_loss_is_that_of_the_sums_over_the_completions_tokens",
                 "desktop_rlhf/policy/dpo/train.py",
-                "ratios=(logprobs - reference).sum(dim=-1)[index]",
-                "ratios=(logprobs - reference).mean(dim=-1)[index]",
+                "ratios=(logprobs - reference).sum(dim=-1)[batch.pairs]",
+                "ratios=(logprobs - reference).mean(dim=-1)[batch.pairs]",
             ),
             Break(
                 "Padding counts as if it were a token",

@@ -55,9 +55,9 @@ REWARD: tuple[Row | Advice, ...] = (
             Break(
                 "A ranking weighs as many times as it has pairs",
                 SCORES + "test_that_a_ranking_of_k_takes_k_forwards_and_weighs_as_one_comparison",
-                "desktop_rlhf/reward/loss.py",
-                "** 2).mean()",
-                "** 2).sum()",
+                "desktop_rlhf/adapters/batches.py",
+                "[1 / len(group.pairs)] * len(group.pairs)",
+                "[1.0] * len(group.pairs)",
             ),
             Break(
                 "Comparisons are held out one by one",
@@ -83,8 +83,8 @@ REWARD: tuple[Row | Advice, ...] = (
                 "Any outcome with ranks is an order",
                 "tests/comparisons/test_pairs.py::test_that_only_a_ranking_gives_pairs",
                 "desktop_rlhf/comparisons/pairs.py",
-                "if comparison.outcome is not Outcome.RANKED:",
-                "if comparison.outcome is Outcome.SKIPPED:",
+                "is not Outcome.RANKED:\n        return ()\n    ranks",
+                "is Outcome.SKIPPED:\n        return ()\n    ranks",
             ),
         ),
     ),
@@ -122,7 +122,7 @@ REWARD: tuple[Row | Advice, ...] = (
         "and scores it in a rollout; a written one gets the end token that a sampled one has.",
         (
             Break(
-                "Scoring leaves the adapter off",
+                "Scoring leaves the adapter off, and with it what was learned",
                 EVERYWHERE,
                 "desktop_rlhf/reward/model.py",
                 "self.model.take_role(Role(self.name))",

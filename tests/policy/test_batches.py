@@ -70,12 +70,14 @@ def test_that_what_is_longer_than_allowed_is_left_out_whole_and_told(llama, tmp_
     for path, known in (("with", [*groups, group(9, LONG, SHORT), group(10, (*just_fits, 1), SHORT)]), ("not", groups)):
         said = events(llama, tmp_path / path, learner(max_length=50, **settings), known)
         (saved,) = (event for event in said if isinstance(event, AdapterSaved))
-        sentences = [event.sentence for event in said if isinstance(event, Noted) and "left out" in event.sentence]
+        sentences = [
+            event.sentence for event in said if isinstance(event, Noted) and "left out" in event.sentence.lower()
+        ]
         seen.append((saved, sentences))
     (with_long, told), (without, silent) = seen
     (sentence,) = told
-    assert "2" in sentence
-    assert "50 tokens" in sentence
+    assert "2 " in sentence
+    assert "longer than" in sentence
     assert silent == []
     assert with_long.sha256 == without.sha256
     assert 9 in with_long.report.values()

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from desktop_rlhf.adapters.packing import hidden_states, pack
-from desktop_rlhf.adapters.resident import HEAD_FILE, ResidentModel, load_head
+from desktop_rlhf.adapters.resident import HEAD_FILE, ResidentModel, Role, load_head
 from desktop_rlhf.adapters.training import TrainingInputs, group_ids
 from desktop_rlhf.comparisons.pairs import split_by_prompt
 from desktop_rlhf.completions.sampling import Drawn
@@ -59,10 +59,10 @@ def test_that_the_loss_of_the_turned_pair_is_that_of_the_turned_margin() -> None
 
 def test_that_a_level_common_to_all_scores_costs_nothing_unless_they_are_centred() -> None:
     chosen, rejected = torch.tensor([1.0, -2.0], dtype=torch.float64), torch.tensor([0.5, 1.0], dtype=torch.float64)
-    plain = bradley_terry_loss(chosen, rejected)
-    assert bradley_terry_loss(chosen + 100, rejected + 100).item() == pytest.approx(plain.item())
-    centred = bradley_terry_loss(chosen + 3, rejected + 3, center=0.01).item()
-    assert centred == pytest.approx(plain.item() + 0.01 * (7.5**2 + 5**2) / 2)
+    plain = bradley_terry_loss(chosen, rejected).tolist()
+    assert bradley_terry_loss(chosen + 100, rejected + 100).tolist() == pytest.approx(plain)
+    centred = bradley_terry_loss(chosen + 3, rejected + 3, center=0.01).tolist()
+    assert centred == pytest.approx([plain[0] + 0.01 * 7.5**2, plain[1] + 0.01 * 5**2])
 
 
 def test_that_a_ranking_of_k_takes_k_forwards_and_weighs_as_one_comparison(resident, tmp_path) -> None:
@@ -128,10 +128,21 @@ def test_that_a_score_is_the_same_in_training_from_the_disk_and_in_a_rollout(fre
         prompt, completions = group_ids(other, known)
         raw = [scored * gain + bias for scored in _raw(next(in_training), next(in_training), next(in_training))]
         from_disk = judge.score(pack([(prompt, completions)]))
+        plain = [_plain(other, judge, [*prompt, *ids], len(prompt)) for ids in completions]
+        assert from_disk.tolist() == pytest.approx(plain, abs=1e-3)
         drawn = [Drawn(tuple(ids), ended=ids[-1] == END) for ids in completions]
         episode = rollouts._score("p", prompt, drawn)
         assert from_disk.tolist() == pytest.approx([float(score) for score in raw], abs=1e-5)
         assert torch.equal(episode.scores, from_disk)
+
+
+@torch.no_grad()
+def _plain(model: ResidentModel, judge: RewardModel, ids: list[int], prompt: int) -> float:
+    """The score by the model's own forward over one sequence, under the reward model's adapter."""
+    model.take_role(Role(judge.name))
+    states = model.trunk(input_ids=torch.tensor([ids])).last_hidden_state[0, prompt:]
+    model.take_role(Role(None))
+    return ((states.mean(0) @ judge.head.weight) * judge.head.gain + judge.head.bias).item()
 
 
 def _raw(first, second, third) -> list[float]:
