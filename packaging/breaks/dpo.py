@@ -141,7 +141,7 @@ DPO: tuple[Row | Advice, ...] = (
         (
             Break(
                 "Only the last forward of a batch counts",
-                "tests/policy/test_dpo_run.py::test_that_a_steps_gradient_is_that_of_the_mean_over_its_comparisons",
+                "tests/adapters/test_batches.py::test_that_what_shares_a_forward_changes_neither_losses_nor_gradients",
                 "desktop_rlhf/adapters/passes.py",
                 "                    part.loss.backward()\n",
                 "                    optimizer.zero_grad()\n                    part.loss.backward()\n",

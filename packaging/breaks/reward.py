@@ -46,11 +46,12 @@ REWARD: tuple[Row | Advice, ...] = (
         "held out by prompt, so no prompt stands on both sides.",
         (
             Break(
-                "Every pair brings its two completions again",
+                "Completions go through the model twice",
                 SCORES + "test_that_a_ranking_of_k_takes_k_forwards_and_weighs_as_one_comparison",
-                "desktop_rlhf/adapters/training.py",
-                "[ids_of(model, c) for c in group.completions]",
-                "[ids_of(model, c) for c in group.completions * (len(group.completions) - 1)]",
+                "desktop_rlhf/reward/train.py",
+                "scores = head(hidden_states(model, some.packed), some.packed)",
+                "scores = (head(hidden_states(model, some.packed), some.packed) + "
+                "head(hidden_states(model, some.packed), some.packed)) / 2",
             ),
             Break(
                 "A ranking weighs as many times as it has pairs",
