@@ -352,8 +352,8 @@ PPO: tuple[Row | Advice, ...] = (
     ),
     Row(
         "P14",
-        "Adam's epsilon is 1e-5 (with 1e-8 the first steps of PPO are several times as large), and gradients "
-        "are clipped before each step.",
+        "Adam's epsilon is 1e-5, since with 1e-8 the first updates of PPO move the policy several times as far, and "
+        "gradients are clipped before each step.",
         (
             Break(
                 "Adam's epsilon is 1e-8",
