@@ -7,12 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from torch import Tensor
-
 from desktop_rlhf.adapters.checkpoint import Checkpoints
-from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.resident import ResidentModel
-from desktop_rlhf.numerics.logprobs import mean_logprobs
 from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
 from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.prompts import Prompt
@@ -99,11 +95,3 @@ def fitting_examples(
     ids = [(model.prompt_ids(prompt.messages), ids_of(model, completion)) for prompt, completion in examples]
     kept = [(prompt, completion) for prompt, completion in ids if len(prompt) + len(completion) <= limit]
     return kept, len(ids) - len(kept)
-
-
-def pair_means(model: ResidentModel, group: PreferenceGroup) -> tuple[Tensor, Tensor]:
-    """[P] chosen and [P] rejected of a comparison's pairs, each the mean of its completion's token log-probabilities
-    (nats per token) under the model's present role."""
-    packed = pack([group_ids(model, group)])
-    means = mean_logprobs(completion_logprobs(model, hidden_states(model, packed), packed), packed.mask)
-    return means[[better for better, _ in group.pairs]], means[[worse for _, worse in group.pairs]]

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence, Set
 import torch
 from torch import Tensor
 
+from desktop_rlhf.adapters.batches import group_batches
 from desktop_rlhf.adapters.packing import hidden_states, pack
 from desktop_rlhf.adapters.passes import Head, Part, passes
 from desktop_rlhf.adapters.resident import Role
-from desktop_rlhf.adapters.training import TrainingInputs, fitting, group_ids, ids_of
+from desktop_rlhf.adapters.training import TrainingInputs, fitting, ids_of
 from desktop_rlhf.comparisons.pairs import split_by_prompt
 from desktop_rlhf.records.comparisons import PreferenceGroup, strength_margin
 from desktop_rlhf.records.completions import Completion
@@ -52,19 +53,24 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     yield Noted(f"{len(train_groups)} comparisons to learn from, {len(held_out)} held out by prompt.")
 
     def parts(batch: Sequence[PreferenceGroup]) -> Iterator[Part]:
-        for group in batch:
-            packed = pack([group_ids(model, group)])
-            scores = head(hidden_states(model, packed), packed)
-            chosen, rejected = _paired(scores, group)
-            apart = strength_margin(group.strength, spec.margin_scale) if spec.margin_from_strength else 0.0
-            loss = bradley_terry_loss(chosen, rejected, center=spec.center_rewards_coefficient, margin=apart)
-            margin = (chosen - rejected).detach()
+        for _, some in group_batches(model, batch, spec.max_length):
+            scores = head(hidden_states(model, some.packed), some.packed)
+            chosen, rejected = some.paired(scores)
+            margins = [strength_margin(group.strength, spec.margin_scale) for group in some.groups]
+            losses = bradley_terry_loss(
+                chosen,
+                rejected,
+                center=spec.center_rewards_coefficient,
+                margin=some.by_pair(margins if spec.margin_from_strength else [0.0] * len(margins)),
+            )
+            apart = (chosen - rejected).detach()
             measured = {
-                "accuracy": (margin > 0).float().mean(),
-                "margin": margin.mean(),
-                "mean_reward": scores.detach().mean(),
+                "accuracy": some.total((apart > 0).float()),
+                "margin": some.total(apart),
+                "mean_reward": sum(own.mean() for own in scores.detach().split(some.sizes)),
             }
-            yield Part(loss / len(batch), {key: value / len(batch) for key, value in measured.items()})
+            means = {name: value / len(batch) for name, value in measured.items()}
+            yield Part(some.total(losses) / len(batch), means, work=len(some.groups))
 
     steps = yield from passes(
         inputs, spec, name, train_groups, parts, stop, batch_size=spec.batch_size, epochs=spec.epochs,
@@ -77,14 +83,15 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     model.take_role(Role(name))
     scored: list[Scored] = []
     samples: dict[str, float] = {}
-    for group in held_out:
+    for _, some in group_batches(model, held_out, spec.max_length):
         if stop.requested:
             break
-        scores = _finite(trained.score(pack([group_ids(model, group)])))
-        lengths = tuple(len(ids_of(model, c)) for c in group.completions)
-        scored.append(Scored(tuple(scores), lengths, group.pairs, group.strength))
-        samples |= {c.id: s for c, s in zip(group.completions, scores, strict=True) if c.id in reference}
-        done += 1
+        found = trained.score(some.packed).split(some.sizes)
+        for group, scores in zip(some.groups, map(_finite, found), strict=True):
+            lengths = tuple(len(ids_of(model, c)) for c in group.completions)
+            scored.append(Scored(tuple(scores), lengths, group.pairs, group.strength))
+            samples |= {c.id: s for c, s in zip(group.completions, scores, strict=True) if c.id in reference}
+        done += len(some.groups)
         yield Progressed("measuring on held-out prompts", done, work)
     for prompt, completions in more_samples:
         if stop.requested:
@@ -101,13 +108,6 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     model.detach(name)
     if sha256:  # a run stopped before its first step learned nothing
         yield AdapterSaved(str(inputs.output_path), sha256, report)
-
-
-def _paired(scores: Tensor, group: PreferenceGroup) -> tuple[Tensor, Tensor]:
-    """[P] chosen and [P] rejected rewards of a comparison's pairs."""
-    chosen: Sequence[int] = [better for better, _ in group.pairs]
-    rejected: Sequence[int] = [worse for _, worse in group.pairs]
-    return scores[list(chosen)], scores[list(rejected)]
 
 
 def _not_yet_scored(groups: Sequence[PreferenceGroup], wanted: Set[str]) -> list[tuple[Prompt, tuple[Completion, ...]]]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from desktop_rlhf.adapters.packing import Packed, completion_logprobs, hidden_states, pack
+from desktop_rlhf.adapters.batches import GroupBatch, References, group_batches
+from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states
 from desktop_rlhf.adapters.passes import Part, passes, saved
-from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import TrainingInputs, fitting, group_ids, start_adapter
 from desktop_rlhf.numerics.kl import kl_k3
 from desktop_rlhf.policy.dpo.loss import Pairs, chosen_nll, joined, preference_loss
@@ -36,29 +36,27 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     policy, reference = start_adapter(
         inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter")
     )
-    references: dict[int, Tensor] = {}
+    references = References(model, reference, [group_ids(model, group) for group in groups], spec.max_length)
 
     def parts(batch: Sequence[tuple[int, PreferenceGroup]]) -> Iterator[Part]:
+        numbers = [number for number, _ in batch]
+        for _ in references.compute(numbers):
+            yield Part(None, work=0)
         waiting: list[Pairs] = []  # forwards whose backward is still to come
-        for place, (number, group) in enumerate(batch, start=1):
-            packed = pack([group_ids(model, group)])
-            if number not in references:
-                references[number] = _reference_logprobs(model, reference, packed)
-            theirs = references[number]
-            logprobs = completion_logprobs(model, hidden_states(model, packed), packed)
-            pairs = _pairs(spec, group, packed, logprobs, theirs)
-            waiting.append(pairs)
-            loss = None
-            # aot orders all pairs of a batch, each counting alike: its one backward waits for the last forward.
-            if spec.loss_type != "aot" or place == len(batch):
-                loss = _loss(spec, joined(waiting)) * (len(waiting) / len(batch))
-                waiting.clear()
-            winners = sorted({better for better, _ in group.pairs})
+        for places, some in group_batches(model, [group for _, group in batch], spec.max_length):
+            theirs = references.of(numbers[places.start : places.stop])
+            logprobs = completion_logprobs(model, hidden_states(model, some.packed), some.packed)
+            pairs = _pairs(spec, some, logprobs, theirs)
+            if spec.loss_type == "aot":
+                # It orders all pairs of a batch, each counting alike: its one backward waits for the last forward.
+                waiting.append(pairs)
+                loss = _losses(spec, joined(waiting)).mean() if places.stop == len(batch) else None
+            else:
+                loss = some.total(_losses(spec, pairs)) / len(batch)
             with torch.no_grad():
-                measured = _measured(spec, pairs) | {
-                    "kl_k3": kl_k3(logprobs[winners], theirs[winners], packed.mask[winners]).mean(),
-                }
-            yield Part(loss, {name: value / len(batch) for name, value in measured.items()})
+                measured = _measured(spec, pairs) | {"kl_k3": _kl_of_winners(some, logprobs, theirs)}
+                means = {name: some.total(values) / len(batch) for name, values in measured.items()}
+            yield Part(loss, means, work=len(some.groups))
 
     steps = yield from passes(
         inputs, spec, policy, list(enumerate(groups)), parts, stop, batch_size=spec.batch_size, epochs=spec.epochs
@@ -66,20 +64,19 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     yield from saved(inputs, policy, reference, steps, {"comparisons": len(groups)})
 
 
-def _pairs(spec: DpoSpec, group: PreferenceGroup, packed: Packed, logprobs: Tensor, reference: Tensor) -> Pairs:
-    """The pairs of one comparison; ``logprobs`` and ``reference`` are [N, C] nats."""
-    margin = strength_margin(group.strength, spec.strength_margin) if spec.margin_from_strength else 0.0
-    index = torch.tensor(group.pairs)
+def _pairs(spec: DpoSpec, batch: GroupBatch, logprobs: Tensor, reference: Tensor) -> Pairs:
+    """The pairs of some comparisons; ``logprobs`` and ``reference`` are [N, C] nats."""
+    margins = [strength_margin(group.strength, spec.strength_margin) for group in batch.groups]
     return Pairs(
-        ratios=(logprobs - reference).sum(dim=-1)[index],
-        reference=reference.sum(dim=-1)[index],
-        lengths=packed.mask.sum(dim=-1)[index],
-        offsets=torch.full((len(index),), margin),
+        ratios=(logprobs - reference).sum(dim=-1)[batch.pairs],
+        reference=reference.sum(dim=-1)[batch.pairs],
+        lengths=batch.packed.mask.sum(dim=-1)[batch.pairs],
+        offsets=batch.by_pair(margins if spec.margin_from_strength else [0.0] * len(margins)),
     )
 
 
-def _loss(spec: DpoSpec, pairs: Pairs) -> Tensor:
-    """Scalar: the mean over ``pairs`` of the loss, with the SFT term where it is asked for."""
+def _losses(spec: DpoSpec, pairs: Pairs) -> Tensor:
+    """[P] the loss of every pair, with the SFT term where it is asked for."""
     losses = preference_loss(
         pairs,
         spec.loss_type,
@@ -87,28 +84,21 @@ def _loss(spec: DpoSpec, pairs: Pairs) -> Tensor:
         label_smoothing=spec.label_smoothing,
         discopop_tau=spec.discopop_tau,
     )
-    if spec.rpo_alpha:
-        losses = losses + spec.rpo_alpha * chosen_nll(pairs)
-    return losses.mean()
+    return losses + spec.rpo_alpha * chosen_nll(pairs) if spec.rpo_alpha else losses
 
 
 def _measured(spec: DpoSpec, pairs: Pairs) -> dict[str, Tensor]:
-    """Scalars for the curves: implicit rewards from sums over tokens, whatever the loss reads."""
+    """[P] each, for the curves: implicit rewards from sums over tokens, whatever the loss reads."""
     chosen, rejected = (spec.beta * pairs.ratios).unbind(dim=-1)
     return {
-        "nll_loss": chosen_nll(pairs).mean(),
-        "rewards/chosen": chosen.mean(),
-        "rewards/rejected": rejected.mean(),
-        "rewards/margins": (chosen - rejected).mean(),
-        "rewards/accuracies": (chosen > rejected).float().mean(),
+        "nll_loss": chosen_nll(pairs),
+        "rewards/chosen": chosen,
+        "rewards/rejected": rejected,
+        "rewards/margins": chosen - rejected,
+        "rewards/accuracies": (chosen > rejected).float(),
     }
 
 
-@torch.no_grad()
-def _reference_logprobs(model: ResidentModel, reference: str | None, packed: Packed) -> Tensor:
-    """[N, C] nats under the frozen start; the model's role is put back."""
-    role = model.role
-    model.take_role(Role(reference))
-    logprobs = completion_logprobs(model, hidden_states(model, packed), packed)
-    model.take_role(role)
-    return logprobs
+def _kl_of_winners(batch: GroupBatch, logprobs: Tensor, reference: Tensor) -> Tensor:
+    """[P] nats per token, k3 of the policy from the reference on what was chosen."""
+    return batch.paired(kl_k3(logprobs, reference, batch.packed.mask))[0]

@@ -9,9 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from desktop_rlhf.adapters.batches import References, logprobs_under, micro_batches
 from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.passes import Part, passes, saved
-from desktop_rlhf.adapters.resident import ResidentModel, Role
+from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs, ids_of, start_adapter
 from desktop_rlhf.policy.kto.loss import kto_loss, reference_point
 from desktop_rlhf.policy.kto.spec import KtoSpec
@@ -36,6 +37,7 @@ class Example:
 def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Event]:
     """Yield the events of one KTO run; see ``runs.algorithm.Algorithm``.
 
+    What counts as good and as bad, ties, flags and "both bad" among it, is in ``comparisons.pairs.judged_completions``.
     A batch that happens to hold no good or no bad completion gives no point to the curves that speak of it.
 
     Raises:
@@ -57,33 +59,40 @@ def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     policy, reference = start_adapter(
         inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter")
     )
-    references: dict[int, Tensor] = {}
+    references = References(
+        model, reference, [(example.prompt, [example.completion]) for example in examples], spec.max_length
+    )
 
     def parts(batch: Sequence[Example]) -> Iterator[Part]:
-        gained = []
-        for example, other in zip(batch, mismatched(batch, limit), strict=True):
-            if other is not None:
-                with torch.no_grad():
-                    theirs = _logprob(model, example.prompt, other.completion)
-                gained.append(theirs - _reference_logprob(model, reference, example.prompt, other.completion))
-            yield Part(None, work=0.5)
-        point = reference_point(torch.tensor(gained))
-        for example in batch:
-            if example.number not in references:
-                references[example.number] = _reference_logprob(model, reference, example.prompt, example.completion)
-            log_ratio = _logprob(model, example.prompt, example.completion) - references[example.number]
-            loss = kto_loss(
-                log_ratio,
-                torch.tensor(example.desirable),
+        others = zip(batch, mismatched(batch, limit), strict=True)
+        strange = [(example.prompt, [other.completion]) for example, other in others if other is not None]
+        gained: list[Tensor] = []
+        for places in micro_batches(strange, spec.max_length):
+            packed = pack(strange[places.start : places.stop])
+            ours, theirs = (logprobs_under(model, name, packed).sum(dim=-1) for name in (policy, reference))
+            gained.append(ours - theirs)
+            yield Part(None, work=len(places) / 2)
+        numbers = [example.number for example in batch]
+        for _ in references.compute(numbers):
+            yield Part(None, work=0)
+        point = reference_point(torch.cat(gained) if gained else torch.zeros(0))
+        own = [(example.prompt, [example.completion]) for example in batch]
+        for places in micro_batches(own, spec.max_length):
+            some = batch[places.start : places.stop]
+            packed = pack(own[places.start : places.stop])
+            logprobs = completion_logprobs(model, hidden_states(model, packed), packed)
+            log_ratios = (logprobs - references.of(numbers[places.start : places.stop])).sum(dim=-1)
+            losses = kto_loss(
+                log_ratios,
+                torch.tensor([example.desirable for example in some]),
                 point,
                 beta=spec.beta,
                 desirable_weight=spec.desirable_weight,
                 undesirable_weight=spec.undesirable_weight,
             )
-            reward = spec.beta * log_ratio.item()
-            yield Part(
-                loss / len(batch), _rewards(batch, example, reward) | {"kl": point.item() / len(batch)}, work=0.5
-            )
+            measured = _rewards(batch, some, (spec.beta * log_ratios.detach()).tolist())
+            measured["kl"] = point.item() * len(some) / len(batch)
+            yield Part(losses.sum() / len(batch), measured, work=len(some) / 2)
 
     steps = yield from passes(
         inputs, spec, policy, examples, parts, stop,
@@ -129,27 +138,14 @@ def _fitting(model: ResidentModel, judged: Sequence[JudgedCompletion], limit: in
     return examples
 
 
-def _rewards(batch: Sequence[Example], example: Example, reward: float) -> dict[str, float]:
-    """What one example's reward gives to its batch's means, without those that the batch cannot have."""
-    good = sum(one.desirable for one in batch)
-    share = reward / (good if example.desirable else len(batch) - good)
-    given = {"rewards/chosen" if example.desirable else "rewards/rejected": share}
-    return given | ({"rewards/margins": share if example.desirable else -share} if 0 < good < len(batch) else {})
-
-
-def _logprob(model: ResidentModel, prompt: Sequence[int], completion: Sequence[int]) -> Tensor:
-    """Scalar nats of a whole completion under the model's present role."""
-    packed = pack([(prompt, [completion])])
-    return completion_logprobs(model, hidden_states(model, packed), packed).sum()
-
-
-@torch.no_grad()
-def _reference_logprob(
-    model: ResidentModel, reference: str | None, prompt: Sequence[int], completion: Sequence[int]
-) -> Tensor:
-    """Scalar nats under the frozen start; the model's role is put back."""
-    role = model.role
-    model.take_role(Role(reference))
-    logprob = _logprob(model, prompt, completion)
-    model.take_role(role)
-    return logprob
+def _rewards(batch: Sequence[Example], some: Sequence[Example], rewards: Sequence[float]) -> dict[str, float]:
+    """What the rewards of some examples give to their batch's means, without those that the batch cannot have."""
+    good = sum(example.desirable for example in batch)
+    bad = len(batch) - good
+    given: dict[str, float] = {}
+    for example, reward in zip(some, rewards, strict=True):
+        name, count = ("rewards/chosen", good) if example.desirable else ("rewards/rejected", bad)
+        given[name] = given.get(name, 0.0) + reward / count
+    if good and bad:
+        given["rewards/margins"] = given.get("rewards/chosen", 0.0) - given.get("rewards/rejected", 0.0)
+    return given

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.nn.functional import logsigmoid
 
+from desktop_rlhf.adapters.batches import group_batches, pair_means
 from desktop_rlhf.adapters.passes import Part, passes, saved
-from desktop_rlhf.adapters.training import TrainingInputs, fitting, pair_means, start_policy
+from desktop_rlhf.adapters.training import TrainingInputs, fitting, start_policy
 from desktop_rlhf.policy.orpo.loss import log_odds_chosen, orpo_loss
 from desktop_rlhf.policy.orpo.spec import OrpoSpec
 from desktop_rlhf.records.comparisons import PreferenceGroup
@@ -31,21 +32,22 @@ def train(spec: OrpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[E
         yield Noted(f"{too_long} comparisons are longer than {spec.max_length} tokens and were left out.")
 
     def parts(batch: Sequence[PreferenceGroup]) -> Iterator[Part]:
-        for group in batch:
-            chosen, rejected = pair_means(inputs.model, group)
-            loss = orpo_loss(chosen, rejected, beta=spec.beta).mean()
+        for _, some in group_batches(inputs.model, batch, spec.max_length):
+            chosen, rejected = pair_means(inputs.model, some)
+            losses = orpo_loss(chosen, rejected, beta=spec.beta)
             with torch.no_grad():
                 log_odds = log_odds_chosen(chosen, rejected)
                 measured = {
-                    "nll_loss": -chosen.mean(),
-                    "log_odds_ratio": logsigmoid(log_odds).mean(),
-                    "log_odds_chosen": log_odds.mean(),
-                    "rewards/chosen": spec.beta * chosen.mean(),
-                    "rewards/rejected": spec.beta * rejected.mean(),
-                    "rewards/margins": spec.beta * (chosen - rejected).mean(),
-                    "rewards/accuracies": (chosen > rejected).float().mean(),
+                    "nll_loss": -chosen,
+                    "log_odds_ratio": logsigmoid(log_odds),
+                    "log_odds_chosen": log_odds,
+                    "rewards/chosen": spec.beta * chosen,
+                    "rewards/rejected": spec.beta * rejected,
+                    "rewards/margins": spec.beta * (chosen - rejected),
+                    "rewards/accuracies": (chosen > rejected).float(),
                 }
-            yield Part(loss / len(batch), {name: value / len(batch) for name, value in measured.items()})
+            means = {name: some.total(values) / len(batch) for name, values in measured.items()}
+            yield Part(some.total(losses) / len(batch), means, work=len(some.groups))
 
     policy = start_policy(inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter"))
     steps = yield from passes(inputs, spec, policy, groups, parts, stop, batch_size=spec.batch_size, epochs=spec.epochs)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from desktop_rlhf.adapters.batches import group_batches, pair_means
 from desktop_rlhf.adapters.passes import Part, passes, saved
-from desktop_rlhf.adapters.training import TrainingInputs, fitting, pair_means, start_policy
+from desktop_rlhf.adapters.training import TrainingInputs, fitting, start_policy
 from desktop_rlhf.policy.simpo.loss import simpo_loss
 from desktop_rlhf.policy.simpo.spec import SimpoSpec
 from desktop_rlhf.records.comparisons import PreferenceGroup
@@ -30,17 +31,18 @@ def train(spec: SimpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[
         yield Noted(f"{too_long} comparisons are longer than {spec.max_length} tokens and were left out.")
 
     def parts(batch: Sequence[PreferenceGroup]) -> Iterator[Part]:
-        for group in batch:
-            chosen, rejected = pair_means(inputs.model, group)
-            loss = simpo_loss(chosen, rejected, beta=spec.beta, gamma=spec.simpo_gamma).mean()
+        for _, some in group_batches(inputs.model, batch, spec.max_length):
+            chosen, rejected = pair_means(inputs.model, some)
+            losses = simpo_loss(chosen, rejected, beta=spec.beta, gamma=spec.simpo_gamma)
             with torch.no_grad():
                 measured = {
-                    "rewards/chosen": spec.beta * chosen.mean(),
-                    "rewards/rejected": spec.beta * rejected.mean(),
-                    "rewards/margins": spec.beta * (chosen - rejected).mean(),
-                    "rewards/accuracies": (chosen > rejected).float().mean(),
+                    "rewards/chosen": spec.beta * chosen,
+                    "rewards/rejected": spec.beta * rejected,
+                    "rewards/margins": spec.beta * (chosen - rejected),
+                    "rewards/accuracies": (chosen > rejected).float(),
                 }
-            yield Part(loss / len(batch), {name: value / len(batch) for name, value in measured.items()})
+            means = {name: some.total(values) / len(batch) for name, values in measured.items()}
+            yield Part(some.total(losses) / len(batch), means, work=len(some.groups))
 
     policy = start_policy(inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter"))
     steps = yield from passes(inputs, spec, policy, groups, parts, stop, batch_size=spec.batch_size, epochs=spec.epochs)

@@ -1,0 +1,149 @@
+"""Micro-batches: stored examples that go through the model together, and what the reference says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from desktop_rlhf.adapters.packing import Packed, completion_logprobs, hidden_states, pack
+from desktop_rlhf.adapters.resident import ResidentModel, Role
+from desktop_rlhf.adapters.training import group_ids
+from desktop_rlhf.numerics.logprobs import mean_logprobs
+from desktop_rlhf.records.comparisons import PreferenceGroup
+
+MOST_TOKENS = 512
+"""In one forward. More of them gain nothing where few already fill the processor, and cost memory and patience."""
+
+Ids: TypeAlias = tuple[Sequence[int], Sequence[Sequence[int]]]
+"""Of a prompt, and of each completion behind it."""
+
+
+def micro_batches(examples: Sequence[Ids], max_length: int) -> list[range]:
+    """Places of neighbouring examples that have at most ``MOST_TOKENS`` and ``max_length`` tokens together.
+
+    A larger example goes alone.
+    """
+    most, start, tokens = min(MOST_TOKENS, max_length), 0, 0
+    found = []
+    for place, (prompt, completions) in enumerate(examples):
+        size = len(prompt) + sum(map(len, completions))
+        if place > start and tokens + size > most:
+            found.append(range(start, place))
+            start, tokens = place, 0
+        tokens += size
+    return [*found, range(start, len(examples))] if examples else []
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBatch:
+    """Comparisons packed for one forward: N completions and P pairs in all.
+
+    Attributes:
+        pairs:   [P, 2] (chosen, rejected) as indices into the N completions.
+        weights: [P] what each pair counts, so that every comparison counts 1 however many pairs it has.
+
+    Source: K-wise mean as in Ouyang et al., "InstructGPT" (2022), section 3.5.
+    """
+
+    groups: tuple[PreferenceGroup, ...]
+    packed: Packed
+    pairs: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, model: ResidentModel, groups: Sequence[PreferenceGroup]) -> GroupBatch:
+        pairs, weights, before = [], [], 0
+        for group in groups:
+            pairs += [(before + better, before + worse) for better, worse in group.pairs]
+            weights += [1 / len(group.pairs)] * len(group.pairs)
+            before += len(group.completions)
+        packed = pack([group_ids(model, group) for group in groups])
+        return cls(tuple(groups), packed, torch.tensor(pairs), torch.tensor(weights))
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many completions each comparison has."""
+        return [len(group.completions) for group in self.groups]
+
+    def paired(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """[P] of the chosen and [P] of the rejected, from [N] values of the completions."""
+        chosen, rejected = values[self.pairs].unbind(dim=-1)
+        return chosen, rejected
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over the comparisons of the mean of [P] values over each one's pairs."""
+        return (self.weights * values).sum()
+
+    def by_pair(self, of_group: Sequence[float]) -> Tensor:
+        """[P] for every pair what its comparison has."""
+        return torch.tensor([value for group, value in zip(self.groups, of_group, strict=True) for _ in group.pairs])
+
+
+def group_batches(
+    model: ResidentModel, groups: Sequence[PreferenceGroup], max_length: int
+) -> Iterator[tuple[range, GroupBatch]]:
+    """The micro-batches of some comparisons with their places, each packed when it is asked for."""
+    for places in micro_batches([group_ids(model, group) for group in groups], max_length):
+        yield places, GroupBatch.of(model, groups[places.start : places.stop])
+
+
+def pair_means(model: ResidentModel, batch: GroupBatch) -> tuple[Tensor, Tensor]:
+    """[P] chosen and [P] rejected, each the mean of its completion's token log-probabilities (nats per token) under the
+    model's present role."""
+    logprobs = completion_logprobs(model, hidden_states(model, batch.packed), batch.packed)
+    return batch.paired(mean_logprobs(logprobs, batch.packed.mask))
+
+
+class References:
+    """Log-probabilities under the frozen start, each computed once.
+
+    Sums are rounded by what goes through the model together. What does so here depends on the data alone and not on the
+    order of training, so that a run that goes on finds the same references to the last bit.
+
+    Args:
+        reference: the adapter that is the frozen start; None is the base.
+    """
+
+    def __init__(self, model: ResidentModel, reference: str | None, examples: Sequence[Ids], max_length: int) -> None:
+        self._model = model
+        self._reference = reference
+        self._examples = examples
+        self._chunks = micro_batches(examples, max_length)
+        self._chunk_of = {number: places for places in self._chunks for number in places}
+        self._kept: dict[int, list[Tensor]] = {}
+
+    def compute(self, numbers: Sequence[int]) -> Iterator[None]:
+        """Compute what is missing of some examples; gives control back after each forward."""
+        for number in numbers:
+            if number not in self._kept:
+                self._keep(self._chunk_of[number])
+                yield
+
+    def of(self, numbers: Sequence[int]) -> Tensor:
+        """[N, C] nats of the completions of some examples, 0 at padding; they were computed before."""
+        return pad_sequence([row for number in numbers for row in self._kept[number]], batch_first=True)
+
+    def _keep(self, places: range) -> None:
+        packed = pack(self._examples[places.start : places.stop])
+        rows = [
+            row[mask]
+            for row, mask in zip(logprobs_under(self._model, self._reference, packed), packed.mask, strict=True)
+        ]
+        for number in places:
+            count = len(self._examples[number][1])
+            self._kept[number], rows = rows[:count], rows[count:]
+
+
+@torch.no_grad()
+def logprobs_under(model: ResidentModel, adapter: str | None, packed: Packed) -> Tensor:
+    """[N, C] nats under an adapter, or under the base; the model's role is put back."""
+    role = model.role
+    model.take_role(Role(adapter))
+    logprobs = completion_logprobs(model, hidden_states(model, packed), packed)
+    model.take_role(role)
+    return logprobs

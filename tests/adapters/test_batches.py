@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from desktop_rlhf.adapters import batches
+from desktop_rlhf.adapters.batches import GroupBatch, References, logprobs_under, micro_batches
+from desktop_rlhf.adapters.packing import pack
+from desktop_rlhf.adapters.training import TrainingInputs
+from desktop_rlhf.policy.dpo.spec import DpoSpec
+from desktop_rlhf.policy.dpo.train import train as train_dpo
+from desktop_rlhf.policy.kto.spec import KtoSpec
+from desktop_rlhf.policy.kto.train import train as train_kto
+from desktop_rlhf.policy.orpo.spec import OrpoSpec
+from desktop_rlhf.policy.orpo.train import train as train_orpo
+from desktop_rlhf.policy.sft.spec import SftSpec
+from desktop_rlhf.policy.sft.train import train as train_sft
+from desktop_rlhf.policy.simpo.spec import SimpoSpec
+from desktop_rlhf.policy.simpo.train import train as train_simpo
+from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
+from desktop_rlhf.records.completions import Completion, Sampler
+from desktop_rlhf.records.prompts import Message, Prompt
+from desktop_rlhf.reward.spec import RewardSpec
+from desktop_rlhf.reward.train import train as train_reward
+from desktop_rlhf.runs.events import StepTaken
+from desktop_rlhf.runs.stop import StopToken
+
+TRAINERS = [
+    (train_dpo, DpoSpec(batch_size=8, label_smoothing=0.1, rpo_alpha=0.5)),
+    (train_dpo, DpoSpec(batch_size=8, loss_type="aot")),
+    (train_kto, KtoSpec(batch_size=8)),
+    (train_orpo, OrpoSpec(batch_size=8)),
+    (train_simpo, SimpoSpec(batch_size=8)),
+    (train_sft, SftSpec(batch_size=8)),
+    (train_reward, RewardSpec(batch_size=8, margin_from_strength=True)),
+]
+
+
+def spoken(number: int, *ids: int) -> Completion:
+    return Completion(f"{number}-{ids}", "p", "g", None, str(ids), ids, ended=False, sampler=Sampler(), seed=0)
+
+
+@pytest.fixture
+def groups() -> tuple[PreferenceGroup, ...]:
+    """Twelve comparisons of two and of three completions, of many lengths and several strengths."""
+    made = []
+    for number in range(12):
+        prompt = Prompt(f"p{number}", (Message("user", "why " * (1 + number % 4) + str(number)),))
+        completions = [spoken(number, *range(20 + place, 23 + 2 * place + number % 5), 1) for place in range(3)]
+        pairs = ((0, 1), (0, 2), (2, 1)) if number % 3 == 0 else ((1, 0),)
+        kept = completions if number % 3 == 0 else completions[:2]
+        made.append(PreferenceGroup(f"c{number}", prompt, tuple(kept), pairs, strength=number % 5 or None))
+    return tuple(made)
+
+
+def test_that_neighbours_share_a_forward_until_it_is_full(monkeypatch) -> None:
+    monkeypatch.setattr(batches, "MOST_TOKENS", 10)
+    sizes = [4, 6, 1, 12, 3, 3, 3, 3]
+    examples = [([5] * (size - 1), [[7]]) for size in sizes]
+    assert micro_batches(examples, 100) == [range(0, 2), range(2, 3), range(3, 4), range(4, 7), range(7, 8)]
+    assert micro_batches(examples, 4) == [range(0, 1), *(range(i, i + 1) for i in range(1, 8))]
+    assert micro_batches([], 100) == []
+
+
+@pytest.mark.parametrize(("train", "spec"), TRAINERS)
+@pytest.mark.parametrize("most", [1, 100])
+def test_that_what_shares_a_forward_changes_neither_losses_nor_gradients(
+    fresh_llama, groups, tmp_path, monkeypatch, train, spec, most
+) -> None:
+    judged = tuple(
+        JudgedCompletion(group.comparison_id, group.prompt, completion, desirable=place == group.pairs[0][0])
+        for group in groups
+        for place, completion in enumerate(group.completions)
+    )
+
+    def curves(name: str) -> list[dict[str, float]]:
+        inputs = TrainingInputs(fresh_llama(), None, groups, (), None, tmp_path / name, judged)
+        return [dict(e.metrics) for e in train(spec, inputs, StopToken()) if isinstance(e, StepTaken)]
+
+    together = curves("together")
+    monkeypatch.setattr(batches, "MOST_TOKENS", most)
+    apart = curves("apart")
+    assert len(apart) == len(together) > 0
+    for one, other in zip(apart, together, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
+
+
+def test_that_every_comparison_counts_alike_however_many_pairs_it_has(llama, groups) -> None:
+    batch = GroupBatch.of(llama, groups[:3])  # of three pairs, of one and of one
+    values = torch.tensor([3.0, 6.0, 9.0, 10.0, 20.0])
+    assert batch.total(values).item() == pytest.approx(6 + 10 + 20)
+    chosen, rejected = batch.paired(torch.arange(7.0))
+    assert chosen.tolist() == [0, 0, 2, 4, 6]
+    assert rejected.tolist() == [1, 2, 1, 3, 5]
+    assert batch.by_pair([1.0, 2.0, 3.0]).tolist() == [1, 1, 1, 2, 3]
+
+
+def test_that_references_are_the_same_bits_in_whatever_order_they_are_asked_for(llama, monkeypatch) -> None:
+    monkeypatch.setattr(batches, "MOST_TOKENS", 40)
+    generator = torch.Generator().manual_seed(0)
+    examples = [
+        (torch.randint(2, 258, (3 + n,), generator=generator).tolist(), [[9] * (1 + n % 4), [8, 1]]) for n in range(9)
+    ]
+    orders = [[4, 1, 8], [1, 4], [8, 0, 4, 1, 2]]
+    found = []
+    for order in orders:
+        references = References(llama, None, examples, 1024)
+        assert all(step is None for step in references.compute(order))
+        found.append({number: references.of([number]) for number in order})
+    for number in (1, 4):
+        assert torch.equal(found[0][number], found[1][number])
+        assert torch.equal(found[0][number], found[2][number])
+    plain = logprobs_under(llama, None, pack([examples[4]]))
+    assert (found[0][4] - plain).abs().max() < 1e-5
