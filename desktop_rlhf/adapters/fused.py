@@ -36,9 +36,9 @@ class FusedTrunk:
 
     def __init__(self, base: Any) -> None:
         config = base.config
-        self._trunk = base.base_model
-        self._heads = config.num_attention_heads
-        self._key_heads = config.num_key_value_heads
+        self.trunk = base.base_model
+        self.heads = config.num_attention_heads
+        self.key_heads = config.num_key_value_heads
 
     @classmethod
     def of(cls, base: Any) -> FusedTrunk | None:
@@ -61,29 +61,34 @@ class FusedTrunk:
         """[N, H] hidden states of N tokens, the rows one behind another, with ``adapter`` or none."""
         count, spare = len(ids), -len(ids) % MULTIPLE
         ids, positions = pad(ids, (0, spare)), pad(positions, (0, spare))
-        x = self._trunk.embed_tokens(ids)
-        cos, sin = self._trunk.rotary_emb(x.unsqueeze(0), position_ids=positions.unsqueeze(0))
-        half = cos.shape[-1] // 2  # the two halves are the same
-        turn = (cos[0, :, None, :half].to(x.dtype), sin[0, :, None, :half].to(x.dtype))
+        x = self.trunk.embed_tokens(ids)
+        turn = self.rotation(positions)
         hidden = [_siblings_hidden(prompt, length) for prompt, lengths in rows for length in lengths]
-        for layer in self._trunk.layers:
+        for layer in self.trunk.layers:
             attention, mlp = layer.self_attn, layer.mlp
             normed = _normed(layer.input_layernorm, x)
-            query = _turned(_project(attention.q_proj, normed, adapter, self._heads), *turn)
-            key = _turned(_project(attention.k_proj, normed, adapter, self._key_heads), *turn)
-            value = _project(attention.v_proj, normed, adapter, self._key_heads)
+            query = rotated(_project(attention.q_proj, normed, adapter, self.heads), *turn)
+            key = rotated(_project(attention.k_proj, normed, adapter, self.key_heads), *turn)
+            value = _project(attention.v_proj, normed, adapter, self.key_heads)
             seen = self._attend(query, key, value, rows, hidden)
             x = x + _lora_linear(attention.o_proj, seen, adapter)
             normed = _normed(layer.post_attention_layernorm, x)
             gate, up = _lora_linear(mlp.gate_proj, normed, adapter), _lora_linear(mlp.up_proj, normed, adapter)
             x = x + _lora_linear(mlp.down_proj, _SwiGlu.apply(gate, up), adapter)
-        return _normed(self._trunk.norm, x[:count])
+        return _normed(self.trunk.norm, x[:count])
+
+    def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, 1, D / 2] cos and sin of every position's angles, in the base's format."""
+        weight = self.trunk.embed_tokens.weight
+        cos, sin = self.trunk.rotary_emb(weight[:1].unsqueeze(0), position_ids=positions.unsqueeze(0))
+        half = cos.shape[-1] // 2  # the two halves are the same
+        return cos[0, :, None, :half].to(weight.dtype), sin[0, :, None, :half].to(weight.dtype)
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, rows: Sequence[Row], masks: Sequence[Tensor]
     ) -> Tensor:
         """[N, H] what each token sees: a prompt itself, a completion its prompt and itself; siblings never meet."""
-        copies = self._heads // self._key_heads
+        copies = self.heads // self.key_heads
         query = query.transpose(0, 1)
         key, value = (t.transpose(0, 1).repeat_interleave(copies, dim=0) for t in (key, value))
         sizes = [size for prompt, lengths in rows for size in (prompt, *lengths)]
@@ -93,16 +98,16 @@ class FusedTrunk:
         seen, mask = [], iter(masks)
         for _, lengths in rows:
             q, own_keys, own_values = next(parts)
-            seen.append(_attention(q, own_keys, own_values, causal=True))
+            seen.append(attention(q, own_keys, own_values, causal=True))
             for _ in lengths:
                 q, k, v = next(parts)
                 keys, values = torch.cat((own_keys, k), dim=1), torch.cat((own_values, v), dim=1)
-                seen.append(_attention(q, keys, values, mask=next(mask)))
+                seen.append(attention(q, keys, values, mask=next(mask)))
         seen.append(torch.zeros_like(next(parts)[0]))
         return torch.cat(seen, dim=1).transpose(0, 1).flatten(1)
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
     """[heads, L, D]; without the dimension of a batch."""
     return scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, is_causal=causal)[0]
 
@@ -119,7 +124,7 @@ def _project(module: Any, x: Tensor, adapter: str | None, heads: int) -> Tensor:
     return _lora_linear(module, x, adapter).unflatten(-1, (heads, -1))
 
 
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary positions: [N, heads, D] with cos and sin of [N, 1, D / 2]."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

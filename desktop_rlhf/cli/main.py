@@ -13,6 +13,7 @@ from desktop_rlhf.cli import verbs
 from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.records.errors import WorldError
 from desktop_rlhf.workbench.algorithms import TRAINABLE
+from desktop_rlhf.workbench.exported import EXPORTS
 
 NAMES = ("new", "import", "sample", "label", "train", "resume", "compare", "export", "runs", "demo")
 
@@ -49,7 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--labeller", default="me", help="whose name judgements carry (default: me)")
     new.add_argument("--no-starter-prompts", action="store_true", help="begin without prompts")
 
-    take = _verb(verb, "import", verbs.import_file, "take in prompts or preferences from TXT, CSV or JSONL")
+    take = _verb(
+        verb,
+        "import",
+        verbs.import_file,
+        "take in prompts, preferences, demonstrations or judgements from TXT, CSV or JSONL",
+    )
     take.add_argument("file", type=Path)
     take.add_argument("--held-out", action="store_true", help="keep these prompts for comparing")
 
@@ -80,9 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--prompts", type=_positive, help="how many held-out prompts; all when left out")
     _sampling(compare)
 
-    export = _verb(verb, "export", verbs.export, "write comparisons or prompts to a file")
+    export = _verb(verb, "export", verbs.export, "write prompts, comparisons, demonstrations or judgements to a file")
     export.add_argument("file", type=Path)
-    export.add_argument("--what", choices=("comparisons", "prompts"), default="comparisons")
+    export.add_argument("--what", choices=tuple(EXPORTS), default="comparisons")
 
     _verb(verb, "runs", verbs.runs, "list what was trained")
 

@@ -63,7 +63,10 @@ def new(arguments: argparse.Namespace) -> Result:
 def import_file(arguments: argparse.Namespace) -> Result:
     with _opened(arguments.project) as project:
         report = project.import_file(arguments.file, Split.HELD_OUT if arguments.held_out else Split.TRAIN)
-    text = f"{report.prompts} new prompts, {report.duplicates} known already, {report.comparisons} comparisons."
+    text = (
+        f"{report.prompts} new prompts, {report.duplicates} known already, {report.comparisons} comparisons, "
+        f"{report.demonstrations} demonstrations, {report.judgements} judgements of single completions."
+    )
     return Result(text, dataclasses.asdict(report))
 
 
@@ -204,8 +207,7 @@ def compare(arguments: argparse.Namespace) -> Result:
 
 def export(arguments: argparse.Namespace) -> Result:
     with _opened(arguments.project) as project:
-        write = project.export_prompts if arguments.what == "prompts" else project.export_comparisons
-        count = write(arguments.file)
+        count = project.export(arguments.what, arguments.file)
     return Result(f"{count} {arguments.what} written to {arguments.file}.", {"written": count})
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
+from desktop_rlhf.comparisons.single import DEMONSTRATION
 from desktop_rlhf.records.comparisons import Comparison, JudgedCompletion, Outcome, Pair, PreferenceGroup
 from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.prompts import Prompt
@@ -63,10 +64,16 @@ def preference_groups(
 def judged_completions(
     comparisons: Iterable[Comparison], completions: Mapping[str, Completion], prompts: Mapping[str, Prompt]
 ) -> tuple[JudgedCompletion, ...]:
-    """The best of every ranking as desirable, the others of it and all that were called bad as undesirable.
+    """Every completion that was called good or bad, each as it was judged: nothing is drawn by lot or made up.
 
-    A tie says nothing of either and a skip says nothing at all. Completions without a token are left out, and so is a
-    text that one comparison holds for both.
+    - Ranked: the best are desirable, all others are not, however near they came.
+    - Both bad: all are undesirable. Which of them is the worse was not said, and is not needed.
+    - Tied: neither. That two are equal says of neither that it is good.
+    - Skipped: neither.
+    - A demonstration and a single completion called good are desirable, one called bad is not.
+    - Flagged: as it was judged. A flag is a note to look again, and everything else learns from flagged ones too.
+
+    Completions without a token are left out, and so is a text that one comparison holds for both.
     """
     judged = []
     for comparison in comparisons:
@@ -81,7 +88,9 @@ def judged_completions(
         for completion, good in zip(shown, desirable, strict=True):
             verdicts.setdefault(completion.text, set()).add(good)
         judged += [
-            JudgedCompletion(comparison.id, prompts[comparison.prompt_id], completion, good)
+            JudgedCompletion(
+                comparison.id, prompts[comparison.prompt_id], completion, good, comparison.mode == DEMONSTRATION
+            )
             for completion, good in zip(shown, desirable, strict=True)
             if _usable(completion) and len(verdicts[completion.text]) == 1
         ]

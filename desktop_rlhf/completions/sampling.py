@@ -1,20 +1,30 @@
-"""The decoder: many prompts at once, several completions each, every completion with a seed of its own."""
+"""Sampling: many prompts at once, several completions each, every completion with a seed of its own."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from torch.nn.functional import pad
 
-from desktop_rlhf.adapters.resident import ResidentModel, Role
+from desktop_rlhf.adapters.decoding import decoder
+from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.runs.events import Progressed
 from desktop_rlhf.runs.stop import StopToken
 
-STEPS_BETWEEN_YIELDS = 8
+MOST_STEPS = 8
+MOST_TOKENS = 128
+"""Steps and tokens between two yields, so that other work waits for a fraction of a second."""
+
+MOST_ROWS = 64
+"""Decoded at once; beyond it a step takes longer in proportion, and more memory."""
+
+CHUNK = 256  # of the vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,108 +35,143 @@ class Drawn:
     ended: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """All completions of the prompt at ``place`` are done."""
+
+    place: int
+    drawn: tuple[Drawn, ...]
+
+
+Sampling: TypeAlias = Generator[Progressed | Written, None, list[Drawn] | None]
+
+
 class _Decode:
-    """The state of one batch between yields. A row is one completion; finished rows leave the batch."""
+    """The state between yields. A row is one completion; finished rows leave, and waiting ones enter."""
 
     def __init__(
-        self, model: ResidentModel, prompts: Sequence[Sequence[int]], seeds: Sequence[int], sampler: Sampler
+        self,
+        model: ResidentModel,
+        adapter: str | None,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        sampler: Sampler,
     ) -> None:
-        self.model = model
-        self.sampler = sampler
-        self.drawn: list[list[int]] = [[] for _ in seeds]
-        self.ended = [False] * len(seeds)
-        self.alive = list(range(len(seeds)))
+        self._model = model
+        self._sampler = sampler
+        self._prompts = prompts
+        self._copies = copies = len(seeds) // len(prompts)
+        self._waiting = deque(range(len(prompts)))
+        most = min(len(seeds), max(MOST_ROWS, copies))
+        self._decoder = decoder(model, adapter, most, max(map(len, prompts)) + sampler.max_new_tokens)
+        self._alive: list[int] = []  # the completion in each of the decoder's rows
+        self._hidden: Tensor | None = None
         draws = [torch.rand(sampler.max_new_tokens, generator=torch.Generator().manual_seed(s)) for s in seeds]
-        self.uniforms = torch.stack(draws)
-        width = max(map(len, prompts))
-        self.mask = torch.zeros(len(prompts), width, dtype=torch.long)
-        self.prompt_ids = torch.zeros(len(prompts), width, dtype=torch.long)
-        for row, ids in enumerate(prompts):
-            self.prompt_ids[row, width - len(ids) :] = torch.tensor(ids)
-            self.mask[row, width - len(ids) :] = 1
-        self.cache = DynamicCache(config=model.base.config)
-        self.positions = torch.tensor([len(ids) for ids in prompts])
-        self.hidden: Tensor | None = None
-        self.copies = len(seeds) // len(prompts)
+        self._uniforms = torch.stack(draws)
+        self._written: list[list[int]] = [[] for _ in seeds]
+        self._ended = [False] * len(seeds)
+        self._left = [copies] * len(prompts)  # completions of each prompt that are not done
+        self._tokens_done = 0
 
     @property
     def finished(self) -> bool:
-        return not self.alive
+        return not self._alive and not self._waiting
+
+    @property
+    def progress(self) -> Progressed:
+        alive = sum(len(self._written[index]) for index in self._alive)
+        return Progressed("sampling", self._tokens_done + alive, len(self._written) * self._sampler.max_new_tokens)
+
+    @property
+    def drawn(self) -> list[Drawn]:
+        return [Drawn(tuple(ids), ended) for ids, ended in zip(self._written, self._ended, strict=True)]
 
     @torch.no_grad()
-    def prefill(self) -> None:
-        """Read the prompts once, however many completions each is to get."""
-        position_ids = (self.mask.cumsum(-1) - 1).clamp(min=0)
-        output = self.model.trunk(
-            input_ids=self.prompt_ids,
-            attention_mask=self.mask,
-            position_ids=position_ids,
-            past_key_values=self.cache,
-            use_cache=True,
-        )
-        self.hidden = output.last_hidden_state[:, -1].repeat_interleave(self.copies, dim=0)
-        self.cache.batch_repeat_interleave(self.copies)
-        self.mask = self.mask.repeat_interleave(self.copies, dim=0)
-        self.positions = self.positions.repeat_interleave(self.copies, dim=0)
+    def advance(self) -> list[Written]:
+        """Draw some tokens for every row, and give the prompts that are done with them."""
+        self._admit()
+        done: list[Written] = []
+        for _ in range(max(1, min(MOST_STEPS, MOST_TOKENS // len(self._alive)))):
+            done += self._step()
+            if not self._alive:
+                break
+        return done
 
-    @torch.no_grad()
-    def advance(self, steps: int) -> None:
-        """Draw up to ``steps`` tokens for every row that is alive."""
-        for _ in range(steps):
-            assert self.hidden is not None, "prefill comes first"
-            tokens = self._draw(self.model.base.get_output_embeddings()(self.hidden))
-            staying = []
-            for row, (index, token) in enumerate(zip(self.alive, tokens.tolist(), strict=True)):
-                self.drawn[index].append(token)
-                self.ended[index] = token in self.model.end_ids
-                if not self.ended[index] and len(self.drawn[index]) < self.sampler.max_new_tokens:
-                    staying.append(row)
-            if len(staying) < len(self.alive):
-                keep = torch.tensor(staying, dtype=torch.long)
-                self.alive = [self.alive[row] for row in staying]
-                if not self.alive:
-                    return
-                self.cache.batch_select_indices(keep)
-                tokens, self.mask, self.positions = tokens[keep], self.mask[keep], self.positions[keep]
-            self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.alive), 1)], dim=1)
-            output = self.model.trunk(
-                input_ids=tokens.unsqueeze(1),
-                attention_mask=self.mask,
-                position_ids=self.positions.unsqueeze(1),
-                past_key_values=self.cache,
-                use_cache=True,
-            )
-            self.hidden = output.last_hidden_state[:, -1]
-            self.positions = self.positions + 1
+    def _admit(self) -> None:
+        """Let waiting prompts in where there is room for several at once: reading one alone costs nearly as much."""
+        count = min(len(self._waiting), self._decoder.room // self._copies)
+        if count == 0 or (self._alive and count < min(len(self._waiting), MOST_ROWS // 4 // self._copies)):
+            return
+        places = [self._waiting.popleft() for _ in range(count)]
+        hidden = self._decoder.admit([self._prompts[place] for place in places], self._copies)
+        self._hidden = hidden if self._hidden is None else torch.cat((self._hidden, hidden))
+        self._alive += [place * self._copies + copy for place in places for copy in range(self._copies)]
 
-    def _draw(self, logits: Tensor) -> Tensor:
-        """[R] the next token of each living row, by inverting its distribution at that row's next uniform."""
+    def _step(self) -> list[Written]:
+        assert self._hidden is not None, "rows are admitted first"
+        steps = torch.tensor([len(self._written[index]) for index in self._alive])
+        tokens = self._draw(self._model.base.get_output_embeddings()(self._hidden), self._uniforms[self._alive, steps])
+        staying, done = [], []
+        for row, (index, token) in enumerate(zip(self._alive, tokens.tolist(), strict=True)):
+            self._written[index].append(token)
+            self._ended[index] = token in self._model.end_ids
+            if not self._ended[index] and len(self._written[index]) < self._sampler.max_new_tokens:
+                staying.append(row)
+            else:
+                done += self._finish(index)
+        if len(staying) < len(self._alive):
+            order = self._decoder.keep(staying)
+            self._alive, tokens = [self._alive[row] for row in order], tokens[order]
+        self._hidden = self._decoder.step(tokens) if self._alive else None
+        return done
+
+    def _finish(self, index: int) -> list[Written]:
+        self._tokens_done += self._sampler.max_new_tokens
+        place = index // self._copies
+        self._left[place] -= 1
+        if self._left[place]:
+            return []
+        own = range(place * self._copies, (place + 1) * self._copies)
+        return [Written(place, tuple(Drawn(tuple(self._written[i]), self._ended[i]) for i in own))]
+
+    def _draw(self, logits: Tensor, uniforms: Tensor) -> Tensor:
+        """[R] the next token of each row, by inverting its distribution at that row's next uniform."""
         logits = logits.float()
-        cap = getattr(self.model.base.config.get_text_config(), "final_logit_softcapping", None)
+        cap = getattr(self._model.base.config.get_text_config(), "final_logit_softcapping", None)
         if cap:
             logits = torch.tanh(logits / cap) * cap
-        if self.sampler.temperature == 0:
+        if self._sampler.temperature == 0:
             return logits.argmax(-1)
-        probabilities = filtered_probabilities(logits, self.sampler)
-        cumulative = probabilities.double().cumsum(-1)
-        step = len(self.drawn[self.alive[0]])
-        uniform = self.uniforms[self.alive, step].double().unsqueeze(1) * cumulative[:, -1:]
-        return torch.searchsorted(cumulative, uniform, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
+        return inverted(filtered_weights(logits, self._sampler), uniforms)
 
 
-def filtered_probabilities(logits: Tensor, sampler: Sampler) -> Tensor:
-    """[R, V] probabilities after temperature, top-k and top-p; what is filtered out has probability 0."""
+def filtered_weights(logits: Tensor, sampler: Sampler) -> Tensor:
+    """[R, V] in proportion to the probabilities after temperature, top-k and top-p; 0 for what is filtered out."""
     logits = logits / sampler.temperature
     if 0 < sampler.top_k < logits.shape[-1]:
         least = logits.topk(sampler.top_k, dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
-    probabilities = logits.softmax(-1)
     if sampler.top_p < 1:
-        ordered, order = probabilities.sort(dim=-1, descending=True)
+        ordered, order = logits.softmax(-1).sort(dim=-1, descending=True)
         beyond = ordered.cumsum(-1) - ordered >= sampler.top_p
-        ordered = ordered.masked_fill(beyond, 0.0)
-        probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered)
-    return probabilities
+        return torch.zeros_like(logits).scatter(-1, order, ordered.masked_fill(beyond, 0.0))
+    return (logits - logits.amax(-1, keepdim=True)).exp_()
+
+
+def inverted(weights: Tensor, uniforms: Tensor) -> Tensor:
+    """[R] the token at which the running sum of [R, V] weights, in token order, passes a share [R] of their total.
+
+    Sums are taken in double precision, over chunks of the vocabulary first and then within one chunk.
+    """
+    tokens = weights.shape[-1]
+    chunks = pad(weights, (0, -tokens % CHUNK)).unflatten(-1, (-1, CHUNK))
+    totals = chunks.sum(-1, dtype=torch.double).cumsum(-1)
+    wanted = uniforms.double().unsqueeze(1) * totals[:, -1:]
+    chunk = torch.searchsorted(totals, wanted, right=True).clamp(max=totals.shape[-1] - 1)
+    before = torch.where(chunk > 0, totals.gather(-1, (chunk - 1).clamp(min=0)), 0.0)
+    own = chunks[torch.arange(len(chunks)), chunk.squeeze(1)].double().cumsum(-1)
+    within = torch.searchsorted(own, wanted - before, right=True).clamp(max=CHUNK - 1)
+    return (chunk * CHUNK + within).squeeze(1).clamp(max=tokens - 1)
 
 
 def sample(
@@ -136,27 +181,24 @@ def sample(
     seeds: Sequence[int],
     sampler: Sampler,
     stop: StopToken,
-) -> Generator[Progressed, None, list[Drawn] | None]:
-    """Sample ``len(seeds) / len(prompts)`` completions of each prompt, in the prompts' order.
+) -> Sampling:
+    """Sample ``len(seeds) / len(prompts)`` completions of each prompt.
 
-    A completion depends on its prompt, adapter, sampler and seed; its batch changes it only by rounding.
+    A completion depends on its prompt, adapter, sampler and seed; its neighbours change it only by rounding.
 
     Yields:
-        After the prefill and every few tokens, so that the engine can do other work.
+        ``Progressed`` every few tokens, so that the engine can do other work, and each prompt's completions as soon as
+        they are done.
 
     Returns:
-        One per seed, or None when it was stopped.
+        One per seed, in the prompts' order, or None when it was stopped.
     """
     assert len(seeds) % len(prompts) == 0, "every prompt gets the same number of completions"
-    decode = _Decode(model, prompts, seeds, sampler)
-    model.take_role(Role(adapter))
-    decode.prefill()
-    done = 0
-    yield Progressed("sampling", done, sampler.max_new_tokens)
+    decode = _Decode(model, adapter, prompts, seeds, sampler)
     while not decode.finished:
+        yield decode.progress
         if stop.requested:
             return None
-        decode.advance(STEPS_BETWEEN_YIELDS)
-        done = min(done + STEPS_BETWEEN_YIELDS, sampler.max_new_tokens)
-        yield Progressed("sampling", done, sampler.max_new_tokens)
-    return [Drawn(tuple(ids), ended) for ids, ended in zip(decode.drawn, decode.ended, strict=True)]
+        yield from decode.advance()
+    yield decode.progress
+    return decode.drawn

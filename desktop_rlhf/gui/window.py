@@ -91,6 +91,8 @@ class MainWindow(QMainWindow):
         self._in_project.append(self._add(file, "&Import prompts…", self._import_prompts, "Ctrl+I"))
         self._in_project.append(self._add(file, "Export &prompts…", partial(self._export, "prompts")))
         self._in_project.append(self._add(file, "Export &comparisons…", partial(self._export, "comparisons"), "Ctrl+E"))
+        self._in_project.append(self._add(file, "Export &demonstrations…", partial(self._export, "demonstrations")))
+        self._in_project.append(self._add(file, "Export &judgements…", partial(self._export, "judgements")))
         file.addSeparator()
         self._in_project.append(self._add(file, "C&lose project", self.close_project, "Ctrl+W"))
         self._add(file, "&Quit", self.close, "Ctrl+Q")

@@ -114,14 +114,14 @@ class Workspace(QWidget):
         prompts.choose_file()
 
     def export(self, what: str) -> None:
-        """Ask where to, and write the project's ``prompts`` or ``comparisons`` there."""
+        """Ask where to, and write the project's ``prompts``, or what else ``Project.export`` knows, there."""
         proposed = str(self.project.path.parent / f"{self.project.info.name} {what}.jsonl")
         chosen, _ = QFileDialog.getSaveFileName(self, f"Export {what}", proposed, "JSON Lines (*.jsonl);;All files (*)")
         if not chosen:
             return
         path = Path(chosen)
         try:
-            written = self.project.export_prompts(path) if what == "prompts" else self.project.export_comparisons(path)
+            written = self.project.export(what, path)
         except WorldError as error:
             self._banner.show_error(error)
             return

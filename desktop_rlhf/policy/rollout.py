@@ -145,7 +145,8 @@ class Rollouts:
             except StopIteration as finished:
                 drawn = finished.value
                 break
-            yield Progressed("writing", step + WRITING * part.done / part.total, total)
+            if isinstance(part, Progressed):
+                yield Progressed("writing", step + WRITING * part.done / part.total, total)
         if drawn is None:
             return None
         episodes: list[Episode] = []

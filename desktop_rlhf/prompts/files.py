@@ -1,4 +1,4 @@
-"""Files -> prompts and preferences, and back.
+"""Files -> prompts, preferences and single completions, and back.
 
 A file is taken whole or not at all. Each format is read here into rows with their line numbers; what a row means is
 decided in ``rows``, so that TXT, CSV and JSONL cannot come to differ.
@@ -13,12 +13,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from desktop_rlhf.prompts.keys import plain_words
-from desktop_rlhf.prompts.rows import PreferenceRow, Row, RowError, row_meaning
+from desktop_rlhf.prompts.rows import CompletionRow, PreferenceRow, Row, RowError, row_meaning
 from desktop_rlhf.records.errors import BadInputError
 from desktop_rlhf.records.prompts import Message, Prompt, Split
 
@@ -29,24 +30,35 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  
 
 @dataclass(frozen=True, slots=True)
 class ImportedFile:
-    """What a file holds, in its order. The prompts of ``preferences`` are not repeated in ``prompts``."""
+    """What a file holds, in its order. The prompts of the others are not repeated in ``prompts``.
+
+    Attributes:
+        completions: demonstrations, and completions that were called good or bad by themselves.
+    """
 
     prompts: tuple[Prompt, ...]
     preferences: tuple[PreferenceRow, ...]
+    completions: tuple[CompletionRow, ...] = ()
 
 
 # Reading
 
 
 def read_file(path: Path, split: Split = Split.TRAIN) -> ImportedFile:
-    """Read prompts or preferences from UTF-8 text, with or without a byte-order mark, with any line ends.
+    """Read prompts and what was said of their completions.
+
+    The text is UTF-8, with or without a byte-order mark, with any line ends.
 
     - ``.txt``:   one prompt on each line that is not blank.
     - ``.csv``:   a header with ``prompt`` and, if wanted, ``tags`` (parted by ``;``), ``split``, ``chosen`` and
-      ``rejected``.
+      ``rejected``, ``completion`` and ``label``.
     - ``.jsonl``: an object on each line. ``prompt`` is a text or a list of ``{"role", "content"}`` that ends with a
-      user turn; ``tags`` and ``split`` may stand beside it. With ``chosen`` and ``rejected`` the row is a preference:
-      both are texts or conversations, and where there is no ``prompt`` it is what the two conversations share.
+      user turn; ``tags`` and ``split`` may stand beside it.
+
+    With ``chosen`` and ``rejected`` a row is a preference: both are texts or conversations, and where there is no
+    ``prompt`` it is what the two conversations share. With ``completion``, a text or an assistant turn, it is a
+    demonstration, and with ``label`` (true or false) beside that a judgement of this completion. ``messages``, a
+    conversation that ends with an assistant turn, holds the prompt and the completion in one.
 
     Every prompt gets a new id; ``source`` is the file's name.
 
@@ -59,20 +71,23 @@ def read_file(path: Path, split: Split = Split.TRAIN) -> ImportedFile:
     text = _text_of(path)
     prompts: list[Prompt] = []
     preferences: list[PreferenceRow] = []
+    completions: list[CompletionRow] = []
     try:
         for line, row in _READERS[path.suffix.lower()](text):
             taken = row_meaning(line, row, split, path.name)
             if isinstance(taken, Prompt):
                 prompts.append(taken)
-            else:
+            elif isinstance(taken, PreferenceRow):
                 preferences.append(taken)
+            else:
+                completions.append(taken)
     except RowError as error:
         raise BadInputError(
             f"“{path.name}”, line {error.line}: {error}", "Mend that line and import again; nothing was taken."
         ) from None
-    if not prompts and not preferences:
+    if not (prompts or preferences or completions):
         raise BadInputError(f"“{path.name}” holds no prompts.", "Choose a file with at least one prompt.")
-    return ImportedFile(tuple(prompts), tuple(preferences))
+    return ImportedFile(tuple(prompts), tuple(preferences), tuple(completions))
 
 
 def _text_of(path: Path) -> str:
@@ -151,7 +166,7 @@ def _csv_row(header: list[str], cells: list[str], line: int) -> Row:
         )
     if header == _CSV_HEADER:
         cells = [_unguarded(cell) for cell in cells]
-    return {name: cell for name, cell in zip(header, cells, strict=False) if plain_words(cell)}
+    return {name: cell if plain_words(cell) else None for name, cell in zip_longest(header, cells, fillvalue="")}
 
 
 def _jsonl_rows(text: str) -> Iterator[tuple[int, Row]]:
@@ -217,6 +232,30 @@ def write_preferences(path: Path, rows: Iterable[PreferenceRow]) -> None:
             "prompt": _as_turns(row.prompt.messages),
             "chosen": _as_turns([Message("assistant", row.chosen)]),
             "rejected": _as_turns([Message("assistant", row.rejected)]),
+            "tags": list(row.prompt.tags),
+            "split": row.prompt.split,
+        }
+        for row in rows
+    )
+    _write(path, _json_lines(written))
+
+
+def write_completions(path: Path, rows: Iterable[CompletionRow]) -> None:
+    """Write demonstrations as JSONL in TRL's conversational prompt-completion form, with tags and split beside it.
+
+    Judgements have their ``label`` as well, which makes them TRL's unpaired preferences.
+
+    Raises:
+        BadInputError: the file's ending is not ``.jsonl``.
+        OSError: the file cannot be written; what was there before is untouched.
+    """
+    if path.suffix.lower() != ".jsonl":
+        raise BadInputError(f"“{path.name}” cannot hold completions.", "End it in .jsonl.")
+    written = (
+        {
+            "prompt": _as_turns(row.prompt.messages),
+            "completion": _as_turns([Message("assistant", row.completion)]),
+            **({} if row.label is None else {"label": row.label}),
             "tags": list(row.prompt.tags),
             "split": row.prompt.split,
         }

@@ -1,4 +1,4 @@
-"""What one row of a file means: a prompt, or two completions of which one was preferred."""
+"""What one row of a file means: a prompt, a completion of one, or two of which one was preferred."""
 
 from __future__ import annotations
 
@@ -25,6 +25,18 @@ class PreferenceRow:
     rejected: str
 
 
+@dataclass(frozen=True, slots=True)
+class CompletionRow:
+    """A completion of a prompt: called good (``label`` True) or bad (False), or a demonstration (None)."""
+
+    prompt: Prompt
+    completion: str
+    label: bool | None
+
+
+Meaning: TypeAlias = Prompt | PreferenceRow | CompletionRow
+
+
 class RowError(Exception):
     """What is wrong with one row, as the end of a sentence, and the line it begins on, once that is known."""
 
@@ -33,8 +45,8 @@ class RowError(Exception):
         self.line = line
 
 
-def row_meaning(line: int, row: Row, split: Split, source: str) -> Prompt | PreferenceRow:
-    """The prompt or the preference that a row of any format stands for; the fields are in ``files.read_file``.
+def row_meaning(line: int, row: Row, split: Split, source: str) -> Meaning:
+    """The prompt, completion or preference that a row of any format stands for; ``files.read_file`` has the fields.
 
     Args:
         line:  the row begins on it.
@@ -49,8 +61,8 @@ def row_meaning(line: int, row: Row, split: Split, source: str) -> Prompt | Pref
         raise RowError(str(error), line) from None
 
 
-def _meant(row: Row, split: Split, source: str) -> Prompt | PreferenceRow:
-    row = {name: value for name, value in row.items() if value is not None}
+def _meant(row: Row, split: Split, source: str) -> Meaning:
+    row = {name: value for name, value in row.items() if value is not None or name == "label"}
     if ("chosen" in row) != ("rejected" in row):
         raise RowError("“chosen” and “rejected” belong together, and one of them is missing.")
     if isinstance(row.get("prompt"), str):
@@ -59,6 +71,8 @@ def _meant(row: Row, split: Split, source: str) -> Prompt | PreferenceRow:
         turns = _turns(row["prompt"], "prompt")
     elif isinstance(row.get("chosen"), list):
         turns = _shared(_turns(row["chosen"], "chosen"), _turns(row["rejected"], "rejected"))
+    elif "messages" in row and not row.keys() & {"chosen", "completion"}:
+        turns = _before_the_answer(_turns(row["messages"], "messages"))
     else:
         raise RowError("the field “prompt” is missing.")
     if not turns or turns[-1].role != "user":
@@ -67,11 +81,31 @@ def _meant(row: Row, split: Split, source: str) -> Prompt | PreferenceRow:
         raise RowError("the prompt is blank.")
     prompt = Prompt(uuid4().hex, turns, _tags(row.get("tags", ())), _split(row.get("split", split)), source)
     if "chosen" not in row:
-        return prompt
+        return _completion_row(prompt, row) if row.keys() & {"completion", "messages"} else prompt
     preference = PreferenceRow(prompt, *(_answer(row[name], turns, name) for name in ("chosen", "rejected")))
     if preference.chosen == preference.rejected:
         raise RowError("“chosen” and “rejected” are the same.")
     return preference
+
+
+def _completion_row(prompt: Prompt, row: Row) -> CompletionRow:
+    field = "completion" if "completion" in row else "messages"
+    completion = _answer(row[field], prompt.messages, field)
+    if "label" in row:
+        return CompletionRow(prompt, completion, _label(row["label"]))
+    if not plain_words(completion):
+        raise RowError(f"the completion in “{field}” is blank.")
+    return CompletionRow(prompt, completion, None)
+
+
+def _label(value: object) -> bool:
+    """True for a good completion. None is an error too: nobody said whether this one is good."""
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word in ("true", "false"):
+        return word == "true"
+    if not isinstance(value, bool):
+        raise RowError("“label” has to be true or false.")
+    return value
 
 
 def _turns(value: object, field: str) -> _Turns:
@@ -97,9 +131,16 @@ def _shared(chosen: _Turns, rejected: _Turns) -> _Turns:
     return tuple(turn for turn, _ in both)
 
 
+def _before_the_answer(turns: _Turns) -> _Turns:
+    """A conversation without its last turn: the prompt that this turn answers."""
+    if turns[-1].role != "assistant":
+        raise RowError("“messages” has to end with an assistant turn.")
+    return turns[:-1]
+
+
 def _answer(value: object, prompt: _Turns, field: str) -> str:
     """The one assistant turn after the prompt. It may be empty: a model can choose to say nothing."""
-    if isinstance(value, str):
+    if isinstance(value, str) and field != "messages":
         return _text(value, field)
     turns = _turns(value, field)
     if turns[: len(prompt)] == prompt:

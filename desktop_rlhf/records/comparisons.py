@@ -21,7 +21,7 @@ def strength_margin(strength: int | None, scale: float = 1.0) -> float:
 
 
 class Outcome(StrEnum):
-    """How a comparison ended. Only RANKED and TIE order the completions."""
+    """How a comparison ended. Only RANKED and TIE order the completions; BOTH_BAD is all of them, however many."""
 
     RANKED = "ranked"
     TIE = "tie"
@@ -35,7 +35,8 @@ class Comparison:
 
     Attributes:
         id:             UUID hex made by the labeller's side, so that a replayed save changes nothing.
-        mode:           the labelling mode that made it: ``pairwise`` or ``ranking``.
+        mode:           the labelling mode that made it: ``pairwise`` or ``ranking``; of one completion by itself
+                        ``demonstration`` or ``single``.
         completion_ids: ids of the completions in the order they were shown, left to right.
         ranks:          one per completion shown, 1 is best, equal numbers tie; empty unless RANKED or TIE.
         strength:       1 (barely) to 4 (significantly) better, or None when it was not said.
@@ -91,9 +92,14 @@ class PreferenceGroup:
 
 @dataclass(frozen=True, slots=True)
 class JudgedCompletion:
-    """One completion and whether it is to become likelier or not, for training that needs no pairs."""
+    """One completion and whether it is to become likelier or not, for training that needs no pairs.
+
+    Attributes:
+        demonstration: it was given as what to write, not judged beside others or by itself.
+    """
 
     comparison_id: str
     prompt: Prompt
     completion: Completion
     desirable: bool
+    demonstration: bool = False

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
 from typing import Any, ClassVar, TypeAlias, TypeVar, get_type_hints
 
+from desktop_rlhf.records.comparisons import JudgedCompletion
 from desktop_rlhf.records.errors import SpecError
 
 Value: TypeAlias = bool | int | float | str
@@ -75,7 +76,8 @@ class AlgorithmSpec:
         train:              ``module:function`` of the generator, looked up when a run starts.
         metrics:            the curves it draws.
         needs_comparisons:  it learns from stored comparisons.
-        needs_judgements:   it learns from single completions called good or bad, as comparisons imply them.
+        needs_good:         it learns from completions called good: demonstrations, judgements, the best of comparisons.
+        needs_bad:          it learns from completions called bad as well.
         needs_reward_model: it learns from a reward model's scores.
         makes:              the kind of adapter it leaves, ``policy`` or ``reward``.
     """
@@ -86,13 +88,18 @@ class AlgorithmSpec:
     train: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
     needs_comparisons: ClassVar[bool]
-    needs_judgements: ClassVar[bool] = False
+    needs_good: ClassVar[bool] = False
+    needs_bad: ClassVar[bool] = False
     needs_reward_model: ClassVar[bool] = False
     makes: ClassVar[str] = "policy"
 
     def __post_init__(self) -> None:
         for known in settings_of(type(self)):
             _check(known, getattr(self, known.name))
+
+    def takes(self, judged: JudgedCompletion) -> bool:
+        """Whether it learns from this completion."""
+        return self.needs_good if judged.desirable else self.needs_bad
 
     def as_settings(self) -> dict[str, Value]:
         """Every field by name."""

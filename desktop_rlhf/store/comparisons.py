@@ -67,6 +67,15 @@ class ComparisonTable(Table):
         """
         return bool(self.value(sql, [prompt_id, chosen, rejected]))
 
+    def holds_single(self, prompt_id: str, mode: str, outcome: Outcome, text: str) -> bool:
+        """Whether a judgement of this mode that stands says this of the one completion for this prompt."""
+        sql = f"""
+            SELECT count(*) FROM (SELECT id {_STANDING} AND prompt_id = ? AND mode = ? AND outcome = ?) AS judged
+            JOIN compared ON compared.comparison_id = judged.id
+            JOIN completions ON completions.id = compared.completion_id AND completions.text = ?
+        """
+        return bool(self.value(sql, [prompt_id, mode, outcome, text]))
+
     def all(self) -> list[Comparison]:
         """Oldest first."""
         return self._read(f"SELECT * {_STANDING} ORDER BY rowid")
@@ -76,13 +85,19 @@ class ComparisonTable(Table):
         sql = "SELECT * FROM comparisons WHERE id IN (SELECT value FROM json_each(?)) ORDER BY rowid"
         return self._read(sql, [dumps(comparison_ids)])
 
-    def counts(self) -> dict[str, int]:
-        """How many of each outcome, and how many are flagged under ``flagged``."""
-        counts = {str(row["outcome"]): int(row["n"]) for row in self._outcomes()}
-        return counts | {"flagged": int(self.value(f"SELECT count(*) {_STANDING} AND flagged"))}
+    def counts(self) -> dict[tuple[str, Outcome], int]:
+        """How many there are of each mode and outcome."""
+        rows = self.rows(f"SELECT mode, outcome, count(*) AS n {_STANDING} GROUP BY mode, outcome")
+        return {(str(row["mode"]), Outcome(row["outcome"])): int(row["n"]) for row in rows}
 
-    def _outcomes(self) -> list[dict[str, Any]]:
-        return list(self.rows(f"SELECT outcome, count(*) AS n {_STANDING} GROUP BY outcome"))
+    def flagged(self) -> int:
+        """How many carry a flag."""
+        return int(self.value(f"SELECT count(*) {_STANDING} AND flagged"))
+
+    def modes_of(self, comparison_ids: Sequence[str]) -> dict[str, int]:
+        """How many of the judgements with these ids are of each mode, whether they still stand or not."""
+        sql = "SELECT mode, count(*) AS n FROM comparisons WHERE id IN (SELECT value FROM json_each(?)) GROUP BY mode"
+        return {str(row["mode"]): int(row["n"]) for row in self.rows(sql, [dumps(comparison_ids)])}
 
     def _read(self, sql: str, values: Sequence[str] = ()) -> list[Comparison]:
         rows = list(self.rows(sql, values))

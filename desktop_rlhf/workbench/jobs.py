@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 from uuid import uuid4
 
 from desktop_rlhf.adapters.resident import ResidentModel, hash_adapter
-from desktop_rlhf.completions.sampling import Drawn, sample
+from desktop_rlhf.completions.sampling import Drawn, Sampling, sample
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.errors import BadInputError, ModelFolderError
 from desktop_rlhf.records.prompts import Prompt
 from desktop_rlhf.records.verdicts import Match
+from desktop_rlhf.runs.events import Progressed
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 from desktop_rlhf.side_by_side.blind import candidate_on_left
@@ -27,7 +27,7 @@ from desktop_rlhf.workbench.messages import (
     SampleMatches,
 )
 
-ROWS_PER_BATCH = 24
+PROMPTS_PER_BATCH = 128
 FIRST_PROMPTS = 2  # a small first batch, so that there soon is something to label
 
 
@@ -74,21 +74,24 @@ def sample_groups(bench: Bench, command: SampleGroups, stop: StopToken) -> Job:
     count = command.completions_per_prompt
     total = len(command.prompt_ids)
     with _Speaker(bench, command.adapter_id) as name:
-        for start, end in _batches(total, max(1, ROWS_PER_BATCH // count), FIRST_PROMPTS):
+        for start, end in _batches(total):
             prompts = [bench.store.prompts.get(prompt_id) for prompt_id in command.prompt_ids[start:end]]
             seeds = [derive_seed(command.seed, p.id, k) for p in prompts for k in range(count)]
-            drawn = yield from _draw(bench, name, prompts, seeds, command.sampler, stop, command.job_id, start, total)
-            if drawn is None:
-                break
-            for i, prompt in enumerate(prompts):
-                group_id = uuid4().hex
-                own = range(i * count, (i + 1) * count)
+            for part in _draw(bench, name, prompts, seeds, command.sampler, stop):
+                if isinstance(part, Progressed):
+                    done = start + len(prompts) * part.done / part.total
+                    yield JobProgressed(command.job_id, part.stage, done / total, None)
+                    continue
+                prompt, group_id = prompts[part.place], uuid4().hex
+                own = seeds[part.place * count : (part.place + 1) * count]
                 group = [
-                    _completion(bench, prompt, group_id, command.adapter_id, drawn[k], command.sampler, seeds[k])
-                    for k in own
+                    _completion(bench, prompt, group_id, command.adapter_id, drawn, command.sampler, seed)
+                    for drawn, seed in zip(part.drawn, own, strict=True)
                 ]
                 bench.store.completions.add_group(group, to_label=True)
                 yield CompletionsReady(command.job_id, prompt.id, group_id)
+            if stop.requested:
+                break
     return Ending()
 
 
@@ -99,17 +102,20 @@ def sample_matches(bench: Bench, command: SampleMatches, stop: StopToken) -> Job
     standing = {match.prompt_id for match in bench.store.side_by_sides.matches(pair.id)}
     prompt_ids = [prompt_id for prompt_id in command.prompt_ids if prompt_id not in standing]
     total = len(prompt_ids)
-    for start, end in _batches(total, ROWS_PER_BATCH, FIRST_PROMPTS):
+    for start, end in _batches(total):
         prompts = [bench.store.prompts.get(prompt_id) for prompt_id in prompt_ids[start:end]]
         seeds = [derive_seed(command.seed, prompt.id) for prompt in prompts]
-        both: list[list[Drawn]] = []
+        both: list[dict[int, Drawn]] = []
         for i, side in enumerate(sides):
+            drawn: dict[int, Drawn] = {}
             with _Speaker(bench, side) as name:
-                base = start + i * (end - start) / 2
-                drawn = yield from _draw(
-                    bench, name, prompts, seeds, command.sampler, stop, command.job_id, base, total, share=0.5
-                )
-            if drawn is None:
+                for part in _draw(bench, name, prompts, seeds, command.sampler, stop):
+                    if isinstance(part, Progressed):
+                        done = start + (end - start) * (i + part.done / part.total) / 2
+                        yield JobProgressed(command.job_id, part.stage, done / total, None)
+                    else:
+                        (drawn[part.place],) = part.drawn
+            if stop.requested:
                 return Ending()
             both.append(drawn)
         for i, prompt in enumerate(prompts):
@@ -146,28 +152,23 @@ class _Speaker:
             self._bench.model.detach(self._name)
 
 
-def _batches(total: int, size: int, first: int) -> Iterator[tuple[int, int]]:
+def _batches(total: int) -> Iterator[tuple[int, int]]:
     """(start, end) of consecutive batches, the first one small."""
     start = 0
     while start < total:
-        end = min(total, start + (min(first, size) if start == 0 else size))
+        end = min(total, start + (FIRST_PROMPTS if start == 0 else PROMPTS_PER_BATCH))
         yield start, end
         start = end
 
 
 def _draw(
-    bench: Bench,
-    name: str | None,
-    prompts: Sequence[Prompt],
-    seeds: Sequence[int],
-    sampler: Sampler,
-    stop: StopToken,
-    job_id: str,
-    before: float,
-    total: int,
-    share: float = 1.0,
-) -> Generator[News, None, list[Drawn] | None]:
-    """Sample one batch and tell how far the whole job is."""
+    bench: Bench, name: str | None, prompts: Sequence[Prompt], seeds: Sequence[int], sampler: Sampler, stop: StopToken
+) -> Sampling:
+    """Sample one batch.
+
+    Raises:
+        BadInputError: a prompt leaves no room for a whole completion.
+    """
     ids = [bench.model.prompt_ids(prompt.messages) for prompt in prompts]
     for prompt, own in zip(prompts, ids, strict=True):
         if len(own) + sampler.max_new_tokens > bench.model.longest:
@@ -176,14 +177,7 @@ def _draw(
                 f"{sampler.max_new_tokens} to write do not fit into {bench.model.longest}.",
                 "Write fewer tokens, or shorten the prompt.",
             )
-    sampling = sample(bench.model, name, ids, seeds, sampler, stop)
-    while True:
-        try:
-            part = next(sampling)
-        except StopIteration as finished:
-            return cast("list[Drawn] | None", finished.value)
-        done = before + share * len(prompts) * part.done / part.total
-        yield JobProgressed(job_id, part.stage, done / total, None)
+    return sample(bench.model, name, ids, seeds, sampler, stop)
 
 
 def _completion(

@@ -9,13 +9,13 @@ from desktop_rlhf.adapters.base_models import base_model_folder
 from desktop_rlhf.adapters.download import downloaded
 from desktop_rlhf.adapters.folders import check_model_folder, hash_model_folder, holds_checkpoint
 from desktop_rlhf.adapters.starter import starter_model_ready
-from desktop_rlhf.comparisons.modes import check_judgement, mode_for
-from desktop_rlhf.prompts.files import PreferenceRow, read_file, write_preferences, write_prompts
+from desktop_rlhf.comparisons.modes import PAIRWISE, RANKING, check_judgement, mode_for
+from desktop_rlhf.comparisons.single import DEMONSTRATION, SINGLE
+from desktop_rlhf.prompts.files import read_file
 from desktop_rlhf.prompts.keys import prompt_key
 from desktop_rlhf.prompts.starter import starter_prompts
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.comparisons import Comparison, Outcome
-from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.errors import DiskFullError, ModelFolderError, ProjectError
 from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.records.prompts import Prompt, Split
@@ -27,9 +27,10 @@ from desktop_rlhf.side_by_side.blind import shuffled, winner_of
 from desktop_rlhf.store.clock import now
 from desktop_rlhf.store.connection import translated
 from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.exported import EXPORTS
+from desktop_rlhf.workbench.imported import take_in
 from desktop_rlhf.workbench.lock import ProjectLock
-from desktop_rlhf.workbench.training_data import labelled_pairs
-from desktop_rlhf.workbench.views import ImportReport, LabelCounts, MatchShowing, Showing
+from desktop_rlhf.workbench.views import ImportReport, LabelCounts, MatchShowing, Showing, Sources
 
 STORE_FILE = "project.sqlite"
 ADAPTERS_FOLDER = "adapters"
@@ -135,50 +136,27 @@ class Project:
         self._store.prompts.add([(prompt, prompt_key(prompt)) for prompt in starter_prompts()])
 
     def import_file(self, path: Path, split: Split = Split.TRAIN) -> ImportReport:
-        """Take in prompts, or preferences with their prompts, from a TXT, CSV or JSONL file; all of it or nothing.
+        """Take in prompts, and what was said of their completions, from a TXT, CSV or JSONL file; all of it or nothing.
 
         Raises:
             BadInputError: the file cannot be read; the project is as it was.
         """
-        imported = read_file(path, split)
-        asked = [*imported.prompts, *(row.prompt for row in imported.preferences)]
-        with self._store.transaction():
-            new = self._store.prompts.add([(prompt, prompt_key(prompt)) for prompt in asked])
-            pairs = sum(self._add_preference(row) for row in imported.preferences)
-        return ImportReport(new, len(asked) - new, pairs)
+        return take_in(self._store, read_file(path, split))
 
-    def _add_preference(self, row: PreferenceRow) -> int:
-        """Store an imported preference as a judged pair; its completions have texts but no sampled ids. 1 when new."""
-        prompt_id = self._store.prompts.id_of(prompt_key(row.prompt)) or row.prompt.id
-        if self._store.comparisons.holds_pair(prompt_id, row.chosen, row.rejected):
-            return 0
-        group_id = uuid4().hex
-        pair = tuple(
-            Completion(uuid4().hex, prompt_id, group_id, None, text, (), ended=True, sampler=Sampler(), seed=0)
-            for text in (row.chosen, row.rejected)
-        )
-        self._store.completions.add_group(pair, to_label=False)
-        ids = tuple(completion.id for completion in pair)
-        self._store.comparisons.add(
-            Comparison(
-                uuid4().hex, prompt_id, "pairwise", ids, Outcome.RANKED, (1, 2), labeller=row.prompt.source or "import"
-            )
-        )
-        return 1
+    def export(self, what: str, path: Path) -> int:
+        """Write all of one kind to a file; gives how many.
 
-    def export_prompts(self, path: Path) -> int:
-        """Write every prompt as TXT, CSV or JSONL by the file's ending; gives how many."""
-        prompts = self.prompts()
+        - ``prompts``:        TXT, CSV or JSONL by the file's ending.
+        - ``comparisons``:    every pair that they imply, as TRL's conversational preference JSONL.
+        - ``demonstrations``: as TRL's conversational prompt-completion JSONL.
+        - ``judgements``:     of single completions, as TRL's conversational unpaired preference JSONL.
+
+        Raises:
+            BadInputError: the file's ending does not suit.
+            DiskFullError: it could not be written.
+        """
         with _writing(path):
-            write_prompts(path, prompts)
-        return len(prompts)
-
-    def export_comparisons(self, path: Path) -> int:
-        """Write every pair that the comparisons imply as TRL's conversational preference JSONL; gives how many."""
-        pairs = [PreferenceRow(prompt, chosen, rejected) for prompt, chosen, rejected in labelled_pairs(self._store)]
-        with _writing(path):
-            write_preferences(path, pairs)
-        return len(pairs)
+            return EXPORTS[what](self._store, path)
 
     # Labelling
 
@@ -248,13 +226,19 @@ class Project:
 
     def label_counts(self) -> LabelCounts:
         counts = self._store.comparisons.counts()
+        side_by_side = {
+            outcome: sum(counts.get((mode, outcome), 0) for mode in (PAIRWISE, RANKING)) for outcome in Outcome
+        }
         return LabelCounts(
-            ranked=counts.get(Outcome.RANKED, 0),
-            ties=counts.get(Outcome.TIE, 0),
-            both_bad=counts.get(Outcome.BOTH_BAD, 0),
-            skipped=counts.get(Outcome.SKIPPED, 0),
-            flagged=counts["flagged"],
+            ranked=side_by_side[Outcome.RANKED],
+            ties=side_by_side[Outcome.TIE],
+            both_bad=side_by_side[Outcome.BOTH_BAD],
+            skipped=side_by_side[Outcome.SKIPPED],
+            flagged=self._store.comparisons.flagged(),
             waiting=self._store.completions.waiting(),
+            demonstrations=counts.get((DEMONSTRATION, Outcome.RANKED), 0),
+            good=counts.get((SINGLE, Outcome.RANKED), 0),
+            bad=counts.get((SINGLE, Outcome.BOTH_BAD), 0),
         )
 
     # Training
@@ -276,6 +260,12 @@ class Project:
     def run(self, run_id: str) -> Run:
         """KeyError when there is none."""
         return self._store.runs.get(run_id)
+
+    def sources(self, run: Run) -> Sources:
+        """What the run learned from, by kind."""
+        modes = self._store.comparisons.modes_of(run.comparison_ids)
+        demonstrations, judgements = modes.get(DEMONSTRATION, 0), modes.get(SINGLE, 0)
+        return Sources(len(run.comparison_ids) - demonstrations - judgements, demonstrations, judgements)
 
     def metrics(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
         """Every curve of a run: (step, value) by step."""

@@ -99,7 +99,9 @@ def _data(
     """Comparisons and judged completions, as far as the algorithm learns from them."""
     return (
         training_groups(bench.store, comparison_ids) if spec.needs_comparisons else (),
-        training_judgements(bench.store, comparison_ids) if spec.needs_judgements else (),
+        tuple(one for one in training_judgements(bench.store, comparison_ids) if spec.takes(one))
+        if spec.needs_good or spec.needs_bad
+        else (),
     )
 
 

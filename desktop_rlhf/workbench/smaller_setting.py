@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import torch
 
+from desktop_rlhf.adapters.batches import MOST_TOKENS
 from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import TrainingInputs, group_ids, ids_of
@@ -31,28 +32,30 @@ def smaller_setting(spec: AlgorithmSpec, inputs: TrainingInputs) -> str:
     model.new_adapter("trial", rank=spec.lora_rank, alpha=spec.lora_alpha, seed=0)
     try:
         for name, value, largest in _candidates(spec, inputs):
-            if _fits(model, *largest):
+            if all(_fits(model, *size) for size in largest):
                 return f"Set {name} to {value}: a step of that size was tried and fits."
     finally:
         model.detach("trial")
     return "Not even a short example fits: close other programs, or choose a smaller model."
 
 
-def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, int, Size]]:
-    """(setting, value, largest micro-batch under it), ever smaller."""
+def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, int, list[Size]]]:
+    """(setting, value, the largest micro-batches under it), ever smaller."""
     settings = spec.as_settings()
     if "max_new_tokens" in settings:
         prompt = max(len(inputs.model.prompt_ids(prompt.messages)) for prompt in inputs.prompts)
         value = int(settings["max_new_tokens"])
         while (value := value * 3 // 4) >= SHORTEST:
-            yield "max_new_tokens", value, (prompt, value, int(settings["completions_per_prompt"]))
+            yield "max_new_tokens", value, [(prompt, value, int(settings["completions_per_prompt"]))]
         return
     sizes = sorted(_sizes(inputs), key=lambda size: size[0] + size[1])
     lengths = [prompt + completion for prompt, completion, _ in sizes if prompt + completion <= spec.max_length]
     shares = (lengths[int(share * (len(lengths) - 1))] for share in (0.9, 0.75, 0.5, 0.25, 0.1, 0.0))
     for value in dict.fromkeys(length for length in shares if length < lengths[-1]):
         kept = (size for size in sizes if size[0] + size[1] <= value)
-        yield "max_length", value, max(kept, key=lambda size: size[0] + size[1] * size[2])
+        alone = max(kept, key=lambda size: size[0] + size[1] * size[2])
+        together = (1, min(MOST_TOKENS, value) - 1, 1)  # a forward that several share, all of it completion at worst
+        yield "max_length", value, [alone, together]
 
 
 def _sizes(inputs: TrainingInputs) -> Iterator[Size]:

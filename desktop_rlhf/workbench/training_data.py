@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from desktop_rlhf.comparisons.pairs import judged_completions, preference_groups
 from desktop_rlhf.records.comparisons import Comparison, JudgedCompletion, PreferenceGroup
@@ -16,27 +16,20 @@ def training_groups(store: Store, comparison_ids: Sequence[str] | None = None) -
 
     With ``comparison_ids`` those of exactly these judgements, as a run that goes on learns from what it began with.
     """
-    groups = preference_groups(*_judgements(store, comparison_ids))
+    groups = preference_groups(*judgements(store, comparison_ids))
     return tuple(group for group in groups if group.prompt.split is Split.TRAIN)
 
 
 def training_judgements(store: Store, comparison_ids: Sequence[str] | None = None) -> tuple[JudgedCompletion, ...]:
     """Every completion that a judgement calls good or bad, as ``training_groups`` takes them."""
-    judged = judged_completions(*_judgements(store, comparison_ids))
+    judged = judged_completions(*judgements(store, comparison_ids))
     return tuple(one for one in judged if one.prompt.split is Split.TRAIN)
 
 
-def labelled_pairs(store: Store) -> Iterator[tuple[Prompt, str, str]]:
-    """(prompt, chosen text, rejected text) of every pair that the judgements imply."""
-    for group in preference_groups(*_judgements(store)):
-        for better, worse in group.pairs:
-            yield group.prompt, group.completions[better].text, group.completions[worse].text
-
-
-def _judgements(
+def judgements(
     store: Store, comparison_ids: Sequence[str] | None = None
 ) -> tuple[list[Comparison], dict[str, Completion], dict[str, Prompt]]:
-    """Comparisons, their completions and prompts by id."""
+    """Comparisons, oldest first, and their completions and prompts by id."""
     comparisons = store.comparisons.all() if comparison_ids is None else store.comparisons.get_all(comparison_ids)
     completions = store.completions.get_all([id for c in comparisons for id in c.completion_ids])
     return comparisons, completions, {prompt.id: prompt for prompt in store.prompts.all()}

@@ -31,7 +31,13 @@ class MatchShowing:
 
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """How many judgements stand, and how many groups wait for one."""
+    """How many judgements stand, and how many groups wait for one.
+
+    Attributes:
+        ranked, ties, both_bad, skipped: of completions that stood side by side.
+        demonstrations:                  completions that were given as what to write.
+        good, bad:                       completions that were called so by themselves.
+    """
 
     ranked: int
     ties: int
@@ -39,12 +45,40 @@ class LabelCounts:
     skipped: int
     flagged: int
     waiting: int
+    demonstrations: int = 0
+    good: int = 0
+    bad: int = 0
+
+    @property
+    def with_good(self) -> int:
+        """How many of them call a completion good."""
+        return self.ranked + self.demonstrations + self.good
+
+    @property
+    def with_bad(self) -> int:
+        """How many of them call a completion bad."""
+        return self.ranked + self.both_bad + self.bad
 
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What a file brought: new prompts, prompts that were there already, and new comparisons."""
+    """What a file brought: new prompts, prompts that were there already, and what is new of the rest.
+
+    Attributes:
+        judgements: of single completions as good or bad.
+    """
 
     prompts: int
     duplicates: int
     comparisons: int
+    demonstrations: int = 0
+    judgements: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """How many comparisons, demonstrations and judgements of single completions a run learned from."""
+
+    comparisons: int
+    demonstrations: int
+    judgements: int

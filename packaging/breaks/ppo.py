@@ -311,8 +311,8 @@ PPO: tuple[Row | Advice, ...] = (
                 "Writing goes on behind the end token",
                 "tests/completions/test_sampling.py::test_that_a_completion_ends_with_the_end_token_or_at_the_limit",
                 "desktop_rlhf/completions/sampling.py",
-                "if not self.ended[index] and len(self.drawn[index])",
-                "if len(self.drawn[index])",
+                "if not self._ended[index] and len(self._written[index])",
+                "if len(self._written[index])",
             ),
             Break(
                 "The end token is masked because it is also the pad token",
@@ -352,8 +352,8 @@ PPO: tuple[Row | Advice, ...] = (
     ),
     Row(
         "P14",
-        "Adam's epsilon is 1e-5 (with 1e-8 the first steps of PPO are several times as large), and gradients "
-        "are clipped before each step.",
+        "Adam's epsilon is 1e-5, since with 1e-8 the first updates of PPO move the policy several times as far, and "
+        "gradients are clipped before each step.",
         (
             Break(
                 "Adam's epsilon is 1e-8",

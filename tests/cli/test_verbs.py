@@ -190,3 +190,19 @@ def test_that_a_stopped_run_is_resumed_by_a_verb(sampled, verb) -> None:
     assert (status, answer["status"], answer["run_id"]) == (0, "completed", run["id"])
     assert (answer["resumable"], answer["report"]["steps"] > 1) == (False, True)
     assert verb("resume", sampled)[0] == 1
+
+
+def test_that_demonstrations_and_judgements_go_in_and_out_by_verbs(project, verb, tmp_path) -> None:
+    rows = [{"prompt": f"q{i}", "completion": f"a{i}"} | ({} if i < 2 else {"label": i < 4}) for i in range(5)]
+    (tmp_path / "said.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    status, answer = verb("import", project, tmp_path / "said.jsonl")
+    assert (status, answer["prompts"], answer["demonstrations"], answer["judgements"]) == (0, 5, 2, 3)
+    for what, count in (("demonstrations", 2), ("judgements", 3)):
+        status, answer = verb("export", project, tmp_path / f"{what}.jsonl", "--what", what)
+        assert (status, answer["written"]) == (0, count)
+        again = verb("import", project, tmp_path / f"{what}.jsonl")[1]
+        assert (again["prompts"], again["demonstrations"], again["judgements"]) == (0, 0, 0)
+    status, answer = verb("train", project, "sft", "--set", "lora_rank=2", "--set", "learn_from=demonstrations")
+    assert (status, answer["report"]["completions"]) == (0, 2)
+    status, answer = verb("train", project, "sft", "--set", "learn_from=rejected")
+    assert (status, "learn_from cannot be" in answer["error"]) == (1, True)

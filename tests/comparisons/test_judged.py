@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from desktop_rlhf.comparisons.modes import mode_for
-from desktop_rlhf.comparisons.pairs import judged_completions
+from desktop_rlhf.comparisons.pairs import judged_completions, pairs_of, preference_groups
+from desktop_rlhf.comparisons.single import is_single, label_of, single_judgement
 from desktop_rlhf.records.comparisons import Comparison, Outcome
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.prompts import Message, Prompt
@@ -23,13 +26,34 @@ def test_that_the_best_is_desirable_and_everything_worse_is_not() -> None:
     assert judged(("a", "b", "c"), Outcome.RANKED, (1, 1, 2)) == [("a", True), ("b", True), ("c", False)]
 
 
-def test_that_both_bad_makes_all_undesirable_flagged_or_not() -> None:
-    for flagged in (True, False):
-        assert judged(("a", "b"), Outcome.BOTH_BAD, flagged=flagged) == [("a", False), ("b", False)]
+def test_that_both_bad_makes_all_undesirable() -> None:
+    assert judged(("a", "b"), Outcome.BOTH_BAD) == [("a", False), ("b", False)]
+    assert judged(("a", "b", "c"), Outcome.BOTH_BAD) == [("a", False), ("b", False), ("c", False)]
 
 
 def test_that_a_tie_and_a_skip_say_nothing() -> None:
     assert judged(("a", "b"), Outcome.TIE) == judged(("a", "b"), Outcome.SKIPPED) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ranks"),
+    [(Outcome.RANKED, (2, 1)), (Outcome.BOTH_BAD, ()), (Outcome.TIE, ()), (Outcome.SKIPPED, ())],
+)
+def test_that_a_flag_changes_nothing(outcome, ranks) -> None:
+    assert judged(("a", "b"), outcome, ranks, flagged=True) == judged(("a", "b"), outcome, ranks)
+
+
+@pytest.mark.parametrize(
+    ("label", "desirable", "demonstration"), [(None, True, True), (True, True, False), (False, False, False)]
+)
+def test_that_a_single_completion_is_judged_as_it_was_and_gives_no_pair(label, desirable, demonstration) -> None:
+    mode, outcome, ranks = single_judgement(label)
+    comparison = Comparison("c", "p", mode, ("a",), outcome, ranks)
+    shown = {"a": Completion("a", "p", "g", None, "text", (), ended=True, sampler=Sampler(), seed=0)}
+    (one,) = judged_completions([comparison], shown, PROMPTS)
+    assert (one.desirable, one.demonstration) == (desirable, demonstration)
+    assert pairs_of(comparison) == preference_groups([comparison], shown, PROMPTS) == ()
+    assert (is_single(comparison), label_of(comparison)) == (True, label)
 
 
 def test_that_a_text_on_both_sides_and_an_empty_one_are_left_out() -> None:

@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Generator
-
 import pytest
 import torch
 
 from desktop_rlhf.adapters.resident import ResidentModel
-from desktop_rlhf.completions.sampling import Drawn, filtered_probabilities, sample
+from desktop_rlhf.completions.sampling import Drawn, Sampling, Written, filtered_weights, inverted, sample
 from desktop_rlhf.records.completions import Sampler
-from desktop_rlhf.runs.events import Progressed
 from desktop_rlhf.runs.stop import StopToken
 
 PROMPTS = [[5, 9, 200, 17], [8] * 9, [100, 3]]
 
 
-def finish(work: Generator[Progressed, None, list[Drawn] | None]) -> list[Drawn] | None:
+def finish(work: Sampling) -> list[Drawn] | None:
     """Drive a sampling generator to its end and give what it returns."""
     with pytest.raises(StopIteration) as ended:
         while True:
@@ -66,6 +63,33 @@ def test_that_tokens_are_drawn_in_proportion_to_their_probability(llama) -> None
     assert ((seen - expected).abs() < four_sigma).all()
 
 
+def test_that_rows_that_end_make_room_for_prompts_that_wait(resident, monkeypatch) -> None:
+    sampler = Sampler(temperature=1.5, max_new_tokens=24)
+    prompts, seeds = [PROMPTS[i % 3] for i in range(9)], list(range(18))
+    at_once = run(resident, prompts, seeds, sampler)
+    monkeypatch.setattr("desktop_rlhf.completions.sampling.MOST_ROWS", 5)
+    work = sample(resident, None, prompts, seeds, sampler, StopToken())
+    told, written = [], {}
+    for part in work:
+        if isinstance(part, Written):
+            written[part.place] = part.drawn
+        else:
+            told.append(part.done)
+    assert [written[place][copy] for place in range(9) for copy in range(2)] == at_once
+    assert told == sorted(told)
+    assert told[-1] == 18 * 24
+
+
+@pytest.mark.parametrize("tokens", [7, 256, 600])
+def test_that_a_draw_inverts_the_running_sum_of_the_weights(tokens) -> None:
+    generator = torch.Generator().manual_seed(3)
+    weights = torch.rand(4, tokens, generator=generator) * (torch.rand(4, tokens, generator=generator) < 0.5)
+    for share in (0.0, 0.2, 0.77, 0.999999):
+        cumulative = weights.double().cumsum(-1)
+        by_hand = [int((row <= share * row[-1]).sum()) for row in cumulative]
+        assert inverted(weights, torch.full((4,), share, dtype=torch.double)).tolist() == by_hand
+
+
 def test_that_a_stop_interrupts_sampling(llama) -> None:
     stop = StopToken()
     work = sample(llama, None, PROMPTS, [0, 1, 2], Sampler(max_new_tokens=64), stop)
@@ -78,13 +102,14 @@ def test_that_a_stop_interrupts_sampling(llama) -> None:
 
 def test_that_the_filters_keep_what_they_promise() -> None:
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
-    assert (filtered_probabilities(logits, Sampler(1.0, top_k=2)) > 0).tolist() == [[True, True, False, False]]
-    assert (filtered_probabilities(logits, Sampler(1.0, top_p=0.7)) > 0).tolist() == [[True, True, False, False]]
-    assert torch.equal(filtered_probabilities(logits, Sampler(1.0)), logits.softmax(-1))
+    assert (filtered_weights(logits, Sampler(1.0, top_k=2)) > 0).tolist() == [[True, True, False, False]]
+    assert (filtered_weights(logits, Sampler(1.0, top_p=0.7)) > 0).tolist() == [[True, True, False, False]]
+    weights = filtered_weights(logits, Sampler(1.0))
+    assert torch.allclose(weights / weights.sum(), logits.softmax(-1))
 
 
 def test_that_two_hundred_ragged_prompts_are_answered_as_each_would_be_alone(resident) -> None:
-    """Greedily: in one padded batch, each token is the likeliest of the plain forward over its own row."""
+    """Greedily: together, each token is the likeliest of the plain forward over its own row."""
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(1, 40, (200,), generator=generator).tolist()
     prompts = [torch.randint(2, 258, (length,), generator=generator).tolist() for length in lengths]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from PySide6.QtWidgets import QComboBox, QFileDialog, QLabel, QLineEdit, QPlainTextEdit, QPushButton, QTableView
 
@@ -98,3 +100,17 @@ def test_that_an_empty_project_offers_the_import(open_page, empty_project, monke
     page = open_page(empty_project)
     page.findChild(QPushButton, "prompts-empty-import").click()
     assert len(asked) == 1
+
+
+def test_that_demonstrations_and_judged_completions_are_counted(open_page, empty_project, tmp_path):
+    path = tmp_path / "said.jsonl"
+    rows = [{"completion": "Yes."}, {"completion": "No.", "label": False}, {"completion": "Oh.", "label": True}]
+    path.write_text("\n".join(json.dumps({"prompt": "Is it?"} | row) for row in rows), encoding="utf-8")
+    page = open_page(empty_project)
+    narrowest = page.minimumSizeHint().width()
+    page.import_file(path)
+    assert page.minimumSizeHint().width() <= narrowest + 100
+    came = "1 new prompt, 2 that stood here already, 1 demonstration, 2 judged completions"
+    assert text_of(page, "prompts-toast") == f"Imported: {came}."
+    assert text_of(page, "prompts-single") == "To learn from: 1 demonstration and 2 judged completions."
+    assert text_of(page, "prompts-count") == "1 prompt · 0 held out"

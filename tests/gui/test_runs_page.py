@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from PySide6.QtWidgets import QLabel
 
@@ -147,3 +149,18 @@ def test_that_a_run_broken_off_is_resumed_on_the_page_where_such_runs_start(qtbo
     with qtbot.waitSignal(page.resume_run) as asked:
         page.curves.go_on.click()
     assert asked.args == ["r-bad"]
+
+
+def test_that_a_run_tells_what_it_learned_from_by_kind(qtbot, project, engine, tmp_path):
+    rows = [{"prompt": "Is it?", "completion": "Yes."}, {"prompt": "Is it?", "completion": "No.", "label": False}]
+    rows.append({"prompt": "Is it?", "chosen": "Yes.", "rejected": "No."})
+    (tmp_path / "said.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    project.import_file(tmp_path / "said.jsonl")
+    store = Store.open(project.path / STORE_FILE)
+    store.runs.add(Run("r", "kto", {}, None, None, tuple(c.id for c in store.comparisons.all()), {}))
+    store.close()
+    page = RunsPage(project, engine)
+    qtbot.addWidget(page)
+    page.refresh()
+    assert page.chain.text().endswith("Learned from 1 comparison, 1 demonstration and 1 judged completion.")
+    assert cells(page.runs, 0)[3] == "3"

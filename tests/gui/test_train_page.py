@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from uuid import uuid4
 
 import pytest
@@ -8,7 +9,9 @@ from PySide6.QtWidgets import QLabel, QPushButton
 
 from desktop_rlhf.gui.pages.train import POLICY_SPECS, TrainPage
 from desktop_rlhf.policy.dpo.spec import DpoSpec
+from desktop_rlhf.policy.kto.spec import KtoSpec
 from desktop_rlhf.policy.ppo.spec import PpoSpec
+from desktop_rlhf.policy.sft.spec import SftSpec
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
@@ -257,3 +260,62 @@ def test_that_a_run_that_paused_by_itself_says_why_until_it_goes_on(page, engine
     assert "not a number" in page.run.banner.findChild(QLabel).text()
     page.take_news(JobResumed(command.job_id))
     assert not page.run.banner.isVisible()
+
+
+@pytest.fixture
+def bring(project, tmp_path):
+    """Imports completions of one prompt, each with what is said of it."""
+
+    def take_in(*said: bool | None) -> None:
+        rows = [{"prompt": "Is it?", "completion": f"It is {i}."} for i in range(len(said))]
+        rows = [row if label is None else row | {"label": label} for row, label in zip(rows, said, strict=True)]
+        (tmp_path / "said.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        project.import_file(tmp_path / "said.jsonl")
+
+    return take_in
+
+
+@pytest.mark.parametrize(
+    ("said", "startable", "told"),
+    [
+        ((), set(), None),
+        ((None,), {"sft"}, "It learns from 1 demonstration."),
+        ((True, True, None), {"sft"}, "It learns from 1 demonstration and 2 completions judged good."),
+        ((True, False), {"sft", "kto"}, "It learns from 1 completion judged good."),
+        ((False,), set(), None),
+    ],
+)
+def test_that_only_what_can_learn_from_single_completions_is_offered(
+    qtbot, project, engine, bring, said, startable, told
+):
+    if said:
+        bring(*said)
+    page = TrainPage(project, engine)
+    qtbot.addWidget(page)
+    ready = set()
+    for spec in POLICY_SPECS:
+        choose(page, spec)
+        if page.start.isEnabled():
+            ready.add(spec.name)
+        elif spec.needs_good:
+            assert "there are none yet" in page.why_not.text()
+            assert page.to_missing.text() == "Label comparisons"
+    assert ready == startable
+    if told:
+        choose(page, SftSpec)
+        assert page.why_not.text() == told
+
+
+def test_that_everything_kto_learns_from_is_told(qtbot, project, engine, judged, add_group, bring):
+    add_group("a bad one", "another")
+    project.save_comparison(project.next_showing(), Outcome.BOTH_BAD)
+    bring(None, True, False, False)
+    page = TrainPage(project, engine)
+    qtbot.addWidget(page)
+    choose(page, KtoSpec)
+    assert page.why_not.text() == (
+        "It learns from 1 comparison with a winner, 1 comparison called all bad, 1 demonstration, 1 completion judged "
+        "good and 2 completions judged bad."
+    )
+    choose(page, DpoSpec)
+    assert page.why_not.text() == "It learns from 1 comparison with a winner."

@@ -9,12 +9,12 @@ import torch
 
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import TrainingInputs
-from desktop_rlhf.completions.sampling import filtered_probabilities, sample
+from desktop_rlhf.completions.sampling import filtered_weights, sample
 from desktop_rlhf.policy.ppo.spec import PpoSpec
 from desktop_rlhf.policy.rollout import Episode, Rollouts, mean_kl
 from desktop_rlhf.policy.sft.spec import SftSpec
 from desktop_rlhf.policy.sft.train import train as sft
-from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.records.comparisons import JudgedCompletion
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.prompts import Message, Prompt
 from desktop_rlhf.runs.events import Progressed
@@ -50,7 +50,8 @@ def test_that_a_rollout_is_scored_under_the_distribution_it_was_drawn_from(resid
             ids, answer = [*episode.prompt_ids, *drawn.completion_ids], torch.tensor(drawn.completion_ids)
             with torch.no_grad():
                 logits = resident.base(torch.tensor([ids])).logits[0, len(episode.prompt_ids) - 1 : -1]
-            chances = filtered_probabilities(logits, sampler)
+            weights = filtered_weights(logits, sampler)
+            chances = weights / weights.sum(-1, keepdim=True)
             wanted = chances.gather(-1, answer.unsqueeze(-1)).squeeze(-1).log()
             assert torch.allclose(episode.old_logprobs[row, : len(answer)], wanted, atol=1e-4)
 
@@ -81,16 +82,14 @@ def test_that_a_policy_taught_where_to_stop_stops(eight, tmp_path) -> None:
     """Its end token is its padding token too, which must not keep it from being learned."""
     assert eight.base.config.pad_token_id == eight.tokenizer.eos_token_id
     prompt = Prompt("p", (Message("user", "q"),))
-    groups = [
-        PreferenceGroup(
-            f"c{i}",
-            prompt,
-            tuple(Completion(f"{i}{ids}", "p", "g", None, str(ids), ids, True, Sampler(), 0) for ids in pair),
-            ((0, 1),),
+    said = ((4, 1), (6, 4, 1), (7, 7, 4, 1))
+    judged = tuple(
+        JudgedCompletion(
+            str(ids), prompt, Completion(str(ids), "p", "g", None, str(ids), ids, True, Sampler(), 0), desirable=True
         )
-        for i, pair in enumerate((((4, 1), (5,)), ((6, 4, 1), (5,)), ((7, 7, 4, 1), (5,))))
-    ]
-    inputs = TrainingInputs(eight, None, tuple(groups), (), None, tmp_path / "run")
+        for ids in said
+    )
+    inputs = TrainingInputs(eight, None, (), (), None, tmp_path / "run", judged)
     for _ in sft(SftSpec(learning_rate=2e-2, batch_size=3, epochs=80), inputs, StopToken()):
         pass
     eight.attach("trained", tmp_path / "run")

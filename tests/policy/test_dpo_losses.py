@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from desktop_rlhf.adapters import batches
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.policy.dpo import train as dpo
@@ -237,6 +238,7 @@ def test_that_optimal_transport_sees_a_whole_batch_and_learns_from_all_of_it(lla
         return preference_loss(pairs, *args, **settings)
 
     monkeypatch.setattr(dpo, "preference_loss", watched)
+    monkeypatch.setattr(batches, "MOST_TOKENS", 1)  # a forward for every comparison
     inputs = TrainingInputs(llama, None, groups, (), None, tmp_path / "aot")
     norms, done = [], []
     for event in dpo.train(DpoSpec(loss_type="aot", batch_size=3), inputs, StopToken()):
@@ -248,7 +250,7 @@ def test_that_optimal_transport_sees_a_whole_batch_and_learns_from_all_of_it(lla
             llama.take_role(Role(None))
             llama.take_role(role)
     assert seen == [3]
-    assert done == [1, 2, 3]
+    assert done == [0, 0, 0, 1, 2, 3], "three references, then three comparisons"
     assert norms == pytest.approx([plain["grad_norm"]], rel=1e-5)
 
 

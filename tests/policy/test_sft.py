@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.policy.sft import train as sft
 from desktop_rlhf.policy.sft.loss import token_entropies, token_hits, token_losses
 from desktop_rlhf.policy.sft.spec import SftSpec
-from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.records.comparisons import JudgedCompletion
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.errors import NotEnoughDataError
 from desktop_rlhf.records.prompts import Message, Prompt
@@ -17,15 +18,22 @@ from desktop_rlhf.runs.events import AdapterSaved, Noted, StepTaken
 from desktop_rlhf.runs.stop import StopToken
 
 
-def group(*completions: tuple[int, ...], pairs: tuple[tuple[int, int], ...] = ((0, 1),), prompt: str = "p"):
-    spoken = [
-        Completion(str(c), prompt, "g", None, str(c), c, ended=False, sampler=Sampler(), seed=0) for c in completions
-    ]
-    return PreferenceGroup("c", Prompt(prompt, (Message("user", prompt),)), tuple(spoken), pairs)
+def good(completion: tuple[int, ...], prompt: str = "p", desirable: bool = True) -> JudgedCompletion:
+    text = str(completion)
+    spoken = Completion(text, prompt, "g", None, text, completion, ended=False, sampler=Sampler(), seed=0)
+    return JudgedCompletion("c", Prompt(prompt, (Message("user", prompt),)), spoken, desirable)
 
 
-def run(model, groups, path, start=None, **settings) -> list[dict[str, float]]:
-    inputs = TrainingInputs(model, start, tuple(groups), (), None, path)
+def bad(completion: tuple[int, ...], prompt: str = "p") -> JudgedCompletion:
+    return good(completion, prompt, desirable=False)
+
+
+def inputs_of(model, judged, path, start=None) -> TrainingInputs:
+    return TrainingInputs(model, start, (), (), None, path, judged=tuple(judged))
+
+
+def run(model, judged, path, start=None, **settings) -> list[dict[str, float]]:
+    inputs = inputs_of(model, judged, path, start)
     return [e.metrics for e in sft.train(SftSpec(**settings), inputs, StopToken()) if isinstance(e, StepTaken)]
 
 
@@ -53,8 +61,8 @@ def test_that_the_first_step_is_the_mean_over_the_completion_tokens_of_the_batch
             total += math.log(sum(map(math.exp, row))) - row[target]
             hits += max(row) == row[target]
             tokens += 1
-    groups = [group(completion, (90, 91), prompt=words) for words, completion in chosen.items()]
-    (first,) = run(resident, groups, tmp_path / "s")
+    judged = [one for words, completion in chosen.items() for one in (good(completion, words), bad((90, 91), words))]
+    (first,) = run(resident, judged, tmp_path / "s")
     assert first["loss"] == pytest.approx(total / tokens, rel=1e-5)
     assert first["mean_token_accuracy"] == pytest.approx(hits / tokens)
     assert set(first) == {metric.name for metric in SftSpec.metrics}
@@ -63,9 +71,9 @@ def test_that_the_first_step_is_the_mean_over_the_completion_tokens_of_the_batch
 def test_that_sft_reaches_the_frequencies_of_what_was_chosen(eight, next_logprobs, tmp_path) -> None:
     counts = (1, 1, 2, 1, 4, 1, 1, 1)
     tokens = [token for token, count in enumerate(counts) for _ in range(count)]
-    groups = [group((token,), (2, 2), prompt=f"p{i}") for i, token in enumerate(tokens)]
+    judged = [good((token,), f"p{i}") for i, token in enumerate(tokens)]
     base = eight.base_sha256()
-    steps = run(eight, groups, tmp_path / "s", batch_size=12, epochs=40, learning_rate=2e-2)
+    steps = run(eight, judged, tmp_path / "s", batch_size=12, epochs=40, learning_rate=2e-2)
     eight.attach("trained", tmp_path / "s")
     shares = [count / 12 for count in counts]
     assert next_logprobs(eight, "trained").exp().tolist() == pytest.approx(shares, abs=0.01)
@@ -75,20 +83,34 @@ def test_that_sft_reaches_the_frequencies_of_what_was_chosen(eight, next_logprob
     assert eight.base_sha256() == base
 
 
-def test_that_the_best_of_each_comparison_is_taken_once() -> None:
-    ranking = group((1,), (2,), (3,), pairs=((1, 0), (1, 2), (0, 2)))
-    shared_first = group((4,), (5,), (6,), pairs=((0, 2), (1, 2)), prompt="q")
-    again = group((2,), (7,))
-    best = sft.best_completions([ranking, shared_first, again])
-    assert [(prompt.id, completion.completion_ids) for prompt, completion in best] == [
-        ("p", (2,)), ("q", (4,)), ("q", (5,)),
+def test_that_the_same_answer_to_a_prompt_is_taken_once() -> None:
+    found = sft.each_once([good((2,)), good((4,), "q"), good((5,), "q"), good((2,)), good((2,), "q")])
+    assert [(prompt.id, completion.completion_ids) for prompt, completion in found] == [
+        ("p", (2,)), ("q", (4,)), ("q", (5,)), ("q", (2,)),
     ]  # fmt: skip
 
 
+def test_that_bad_completions_and_those_not_asked_for_are_not_taken() -> None:
+    judged = [good((1,)), bad((2,)), replace(good((3,)), demonstration=True)]
+    taken = {kind: list(filter(SftSpec(learn_from=kind).takes, judged)) for kind in ("all", "chosen", "demonstrations")}
+    assert taken == {"all": [judged[0], judged[2]], "chosen": [judged[0]], "demonstrations": [judged[2]]}
+
+
+def test_that_a_demonstration_after_system_and_several_turns_is_learned_with_its_end_alone(resident, tmp_path) -> None:
+    turns = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Who are you?")]
+    prompt = Prompt("p", tuple(Message(*turn) for turn in turns))
+    imported = Completion("c", "p", "g", None, "A model.", (), ended=True, sampler=Sampler(), seed=0)
+    (first,) = run(resident, [JudgedCompletion("c", prompt, imported, True, demonstration=True)], tmp_path / "s")
+    asked = "".join(f"<s>{role}\n{content}</s>\n" for role, content in turns) + "<s>assistant\n"
+    ids = resident.tokenizer(asked, add_special_tokens=False)["input_ids"]
+    completion = [*resident.tokenizer("A model.", add_special_tokens=False)["input_ids"], 1]
+    logits = resident.base(torch.tensor([[*ids, *completion]])).logits[0, len(ids) - 1 : -1].double()
+    losses = [math.log(sum(map(math.exp, row))) - row[t] for row, t in zip(logits.tolist(), completion, strict=True)]
+    assert first["loss"] == pytest.approx(sum(losses) / len(completion), rel=1e-5)
+
+
 def test_that_a_long_loser_does_not_cost_the_winner(llama, tmp_path) -> None:
-    inputs = TrainingInputs(
-        llama, None, (group((7, 30), (9,) * 60), group((7,) * 60, (9,), prompt="q")), (), None, tmp_path / "s"
-    )
+    inputs = inputs_of(llama, (good((7, 30)), bad((9,) * 60), good((7,) * 60, "q"), bad((9,), "q")), tmp_path / "s")
     events = list(sft.train(SftSpec(max_length=50), inputs, StopToken()))
     assert [e.sentence for e in events if isinstance(e, Noted)] == [
         "1 completions are longer than 50 tokens and were left out."
@@ -97,10 +119,10 @@ def test_that_a_long_loser_does_not_cost_the_winner(llama, tmp_path) -> None:
 
 
 def test_that_a_run_goes_on_from_an_adapter_without_a_reference(llama, tmp_path) -> None:
-    groups = [group((7, 30, 44, 1), (9, 10))]
-    losses = [step["loss"] for step in run(llama, groups, tmp_path / "one", learning_rate=1e-2, epochs=8)]
+    judged = [good((7, 30, 44, 1))]
+    losses = [step["loss"] for step in run(llama, judged, tmp_path / "one", learning_rate=1e-2, epochs=8)]
     assert losses[-1] < losses[0] / 2
-    inputs = TrainingInputs(llama, tmp_path / "one", tuple(groups), (), None, tmp_path / "two")
+    inputs = inputs_of(llama, judged, tmp_path / "two", tmp_path / "one")
     attached = set()
     for event in sft.train(SftSpec(learning_rate=1e-2), inputs, StopToken()):
         attached |= llama.attached
@@ -111,10 +133,10 @@ def test_that_a_run_goes_on_from_an_adapter_without_a_reference(llama, tmp_path)
 
 
 def test_that_a_stopped_run_keeps_its_steps_and_an_unstarted_one_leaves_nothing(llama, tmp_path) -> None:
-    groups = tuple(group((7, 30), (9,), prompt=f"p{i}") for i in range(6))
+    judged = [good((7, 30), f"p{i}") for i in range(6)]
     stop = StopToken()
     events = []
-    inputs = TrainingInputs(llama, None, groups, (), None, tmp_path / "some")
+    inputs = inputs_of(llama, judged, tmp_path / "some")
     for event in sft.train(SftSpec(batch_size=2), inputs, stop):
         events.append(event)
         if isinstance(event, StepTaken):
@@ -122,7 +144,7 @@ def test_that_a_stopped_run_keeps_its_steps_and_an_unstarted_one_leaves_nothing(
     assert sum(isinstance(e, StepTaken) for e in events) == 1
     assert isinstance(events[-1], AdapterSaved)
     assert events[-1].report["steps"] == 1
-    inputs = TrainingInputs(llama, None, groups, (), None, tmp_path / "none")
+    inputs = inputs_of(llama, judged, tmp_path / "none")
     assert list(sft.train(SftSpec(), inputs, stop)) == []
     assert not (tmp_path / "none").exists()
     assert not llama.attached
@@ -130,4 +152,4 @@ def test_that_a_stopped_run_keeps_its_steps_and_an_unstarted_one_leaves_nothing(
 
 def test_that_nothing_chosen_is_said_in_a_sentence(llama, tmp_path) -> None:
     with pytest.raises(NotEnoughDataError):
-        run(llama, [], tmp_path / "s")
+        run(llama, [bad((9,))], tmp_path / "s")

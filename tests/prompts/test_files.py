@@ -8,7 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from desktop_rlhf.prompts import files
-from desktop_rlhf.prompts.files import ImportedFile, PreferenceRow, read_file, write_preferences, write_prompts
+from desktop_rlhf.prompts.files import (
+    CompletionRow,
+    ImportedFile,
+    PreferenceRow,
+    read_file,
+    write_completions,
+    write_preferences,
+    write_prompts,
+)
 from desktop_rlhf.prompts.keys import plain_words, prompt_key
 from desktop_rlhf.records.errors import BadInputError
 from desktop_rlhf.records.prompts import Message, Prompt, Split
@@ -129,6 +137,55 @@ def test_that_a_csv_file_may_hold_preferences(tmp_path) -> None:
     assert [p.text for p in taken.prompts] == ["Name a bird."]
 
 
+TALKED = [said("system", "Be brief."), *HELLO, said("assistant", "Hello!"), said("user", "Again.")]
+ANSWERED = said("assistant", "Hello!")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": TALKED, "completion": [ANSWERED]},
+        {"prompt": TALKED, "completion": "Hello!"},
+        {"prompt": TALKED, "completion": [*TALKED, ANSWERED]},
+        {"prompt": TALKED, "completion": "Hello!", "chosen": None, "rejected": None},
+        {"messages": [*TALKED, ANSWERED]},
+        {"prompt": TALKED, "messages": [*TALKED, ANSWERED]},
+    ],
+    ids=["conversational", "a text", "prompt repeated", "empty fields", "messages", "messages with prompt"],
+)
+@pytest.mark.parametrize("label", [None, True, False])
+def test_that_every_form_of_a_single_completion_means_the_same(tmp_path, row, label) -> None:
+    row = row | {"tags": ["greeting"], "split": "held_out"} | ({} if label is None else {"label": label})
+    taken = read(tmp_path, "a.jsonl", rows(row))
+    assert (taken.prompts, taken.preferences) == ((), ())
+    (one,) = taken.completions
+    turns = tuple(Message(turn["role"], turn["content"]) for turn in TALKED)
+    assert of(one.prompt) == (turns, ("greeting",), Split.HELD_OUT)
+    assert (one.completion, one.label) == ("Hello!", label)
+
+
+def test_that_a_text_prompt_is_continued_by_its_completion(tmp_path) -> None:
+    (one,) = read(tmp_path, "a.jsonl", rows({"prompt": "The sky is", "completion": " blue."})).completions
+    assert (one.prompt.messages, one.completion) == ((Message("user", "The sky is"),), " blue.")
+
+
+def test_that_a_csv_file_may_hold_demonstrations_and_judgements(tmp_path) -> None:
+    text = "prompt,completion,label\nOne?,Yes.,TRUE\nTwo?,No.,false\nThree?,,\nFour?,,true\n"
+    taken = read(tmp_path, "a.csv", text)
+    assert [(one.completion, one.label) for one in taken.completions] == [("Yes.", True), ("No.", False)]
+    assert [prompt.text for prompt in taken.prompts] == ["Three?", "Four?"]
+    (shown,) = read(tmp_path, "a.csv", "prompt,completion\nOne?,Yes.\n").completions
+    assert (shown.completion, shown.label) == ("Yes.", None)
+
+
+def test_that_a_judged_completion_may_be_empty_and_a_pair_outweighs_it(tmp_path) -> None:
+    (one,) = read(tmp_path, "a.jsonl", rows({"prompt": "a", "completion": "", "label": False})).completions
+    assert (one.completion, one.label) == ("", False)
+    both = {"prompt": "a", "chosen": "b", "rejected": "c", "messages": [*HELLO, ANSWERED], "completion": "d"}
+    taken = read(tmp_path, "a.jsonl", rows(both))
+    assert (len(taken.preferences), taken.completions) == (1, ())
+
+
 # Errors
 
 
@@ -159,6 +216,18 @@ BAD_ROWS = {
     "equal texts": ('{"prompt": "a", "chosen": "b", "rejected": "b"}', "are the same"),
     "equal conversations": (rows({"chosen": HELLO, "rejected": HELLO}), "are the same"),
     "texts without a prompt": ('{"chosen": "b", "rejected": "c"}', "“prompt” is missing"),
+    "a blank demonstration": ('{"prompt": "a", "completion": " "}', "“completion” is blank"),
+    "a completion that is a number": ('{"prompt": "a", "completion": 3}', "“completion” has to be a list of turns"),
+    "a completion by the user": (rows({"prompt": "a", "completion": HELLO}), "exactly one assistant turn"),
+    "a completion without a prompt": ('{"completion": "a"}', "“prompt” is missing"),
+    "a label that is a word": ('{"prompt": "a", "completion": "b", "label": "good"}', "“label” has to be true or"),
+    "a label that is a number": ('{"prompt": "a", "completion": "b", "label": 1}', "“label” has to be true or"),
+    "a label that was left open": ('{"prompt": "a", "completion": "b", "label": null}', "“label” has to be true or"),
+    "messages that are a text": ('{"prompt": "a", "messages": "b"}', "“messages” has to be a list"),
+    "messages that end with the user": (rows({"messages": HELLO}), "“messages” has to end with an assistant turn"),
+    "messages without a prompt": (rows({"messages": [ANSWERED]}), "end with a user turn"),
+    "messages of another prompt": (rows({"prompt": "a", "messages": [*HELLO, ANSWERED]}), "exactly one assistant"),
+    "two answers": (rows({"messages": [*HELLO, ANSWERED, ANSWERED]}), "end with a user turn"),
     "nothing shared": (
         rows({"chosen": [said("assistant", "a")], "rejected": [said("assistant", "b")]}),
         "end with a user turn",
@@ -194,6 +263,8 @@ def test_that_a_bad_row_is_named_with_its_line_and_nothing_is_taken(tmp_path, ro
         ('prompt\n"a" b\n', 2, "not a CSV row"),
         ("prompt,tags\nfine,\n,x\n", 3, "“prompt” is missing"),
         ("prompt,split\nfine,later\n", 2, "the split is “later”"),
+        ("prompt,completion,label\nfine,a,true\nopen,b,\n", 3, "“label” has to be true or false"),
+        ("prompt,completion,label\nfine,a,true\nshort,b\n", 3, "“label” has to be true or false"),
     ],
 )
 def test_that_a_bad_csv_row_is_named_with_its_first_line(tmp_path, text, line, what) -> None:
@@ -258,15 +329,13 @@ def test_that_no_bytes_raise_anything_but_an_error_for_people(tmp_path_factory, 
         taken = read(tmp_path_factory.getbasetemp(), f"fuzz{ending}", data)
     except BadInputError:
         return
-    assert taken.prompts or taken.preferences
+    assert taken.prompts or taken.preferences or taken.completions
 
 
+FIELDS = ["prompt", "role", "content", "chosen", "rejected", "completion", "messages", "label", "tags", "split"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["prompt", "role", "content", "chosen", "rejected", "tags", "split"]), inner)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner),
     max_leaves=12,
 )
 
@@ -278,7 +347,7 @@ def test_that_no_json_raises_anything_but_an_error_for_people(tmp_path_factory, 
         taken = read(tmp_path_factory.getbasetemp(), "fuzz.jsonl", json.dumps(value))
     except BadInputError:
         return
-    assert taken.prompts or taken.preferences
+    assert taken.prompts or taken.preferences or taken.completions
 
 
 # Round trips
@@ -343,6 +412,29 @@ def test_that_a_cell_of_a_csv_file_never_begins_like_a_formula(tmp_path) -> None
     assert written == "prompt,tags,split\r\n'=1+1,'-x;y,held_out\r\n"
 
 
+@unhurried
+@given(prompts_of(CONVERSATIONS), TEXTS, st.none() | st.booleans())
+def test_that_single_completions_come_back_as_they_were(tmp_path_factory, prompts, completion, label) -> None:
+    path = tmp_path_factory.getbasetemp() / "singles.jsonl"
+    write_completions(path, [CompletionRow(prompt, completion, label) for prompt in prompts])
+    taken = read_file(path).completions
+    assert [of(one.prompt) for one in taken] == [of(prompt) for prompt in prompts]
+    assert {(one.completion, one.label) for one in taken} == {(completion, label)}
+
+
+def test_that_single_completions_are_written_in_the_forms_of_trl(tmp_path) -> None:
+    path = tmp_path / "a.jsonl"
+    write_completions(path, [CompletionRow(TALK, "Hello.", None), CompletionRow(TALK, "No.", False)])
+    demonstration, judgement = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    assert demonstration == {
+        "prompt": [said("system", "Be brief."), said("user", "Hi")],
+        "completion": [said("assistant", "Hello.")],
+        "tags": [],
+        "split": "train",
+    }
+    assert judgement == demonstration | {"completion": [said("assistant", "No.")], "label": False}
+
+
 def test_that_a_quoted_word_in_a_file_of_somebody_else_keeps_its_quote(tmp_path) -> None:
     (prompt,) = read(tmp_path, "a.csv", "prompt\n'-ing' is what?\n").prompts
     assert prompt.text == "'-ing' is what?"
@@ -369,6 +461,8 @@ def test_that_what_a_format_cannot_hold_is_an_error_and_leaves_no_file(tmp_path)
         write_prompts(tmp_path / "a.doc", [ASKED])
     with pytest.raises(BadInputError, match="cannot hold comparisons"):
         write_preferences(tmp_path / "a.csv", [PreferenceRow(ASKED, "2", "3")])
+    with pytest.raises(BadInputError, match="cannot hold completions"):
+        write_completions(tmp_path / "a.csv", [CompletionRow(ASKED, "2", None)])
     assert list(tmp_path.iterdir()) == []
 
 

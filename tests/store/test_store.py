@@ -206,3 +206,25 @@ def test_that_two_connections_take_turns(store: Store) -> None:
     add_prompt(other, 2)
     assert [p.id for p in store.prompts.all()] == [p.id for p in other.prompts.all()] == ["p1", "p2"]
     other.close()
+
+
+def test_that_judgements_are_counted_by_mode_and_outcome(store: Store) -> None:
+    prompt = add_prompt(store)
+    store.comparisons.add(judged(add_group(store, prompt)))
+    for number, (mode, outcome) in enumerate([("single", Outcome.BOTH_BAD), ("demonstration", Outcome.RANKED)]):
+        (one,) = add_group(store, prompt, f"g{number}", count=1)
+        ranks = (1,) if outcome is Outcome.RANKED else ()
+        store.comparisons.add(Comparison(f"c{number}", prompt.id, mode, (one.id,), outcome, ranks))
+    assert store.comparisons.counts() == {
+        ("pairwise", Outcome.RANKED): 1, ("single", Outcome.BOTH_BAD): 1, ("demonstration", Outcome.RANKED): 1,
+    }  # fmt: skip
+    assert store.comparisons.flagged() == 1
+    assert store.comparisons.modes_of(["c", "c1", "none"]) == {"pairwise": 1, "demonstration": 1}
+    assert store.comparisons.holds_single(prompt.id, "single", Outcome.BOTH_BAD, "text 0")
+    for asked in (
+        ("p1", "single", Outcome.BOTH_BAD, "text 0"),
+        (prompt.id, "demonstration", Outcome.BOTH_BAD, "text 0"),
+        (prompt.id, "single", Outcome.RANKED, "text 0"),
+        (prompt.id, "single", Outcome.BOTH_BAD, "text 1"),
+    ):
+        assert not store.comparisons.holds_single(*asked)

@@ -56,7 +56,7 @@ def test_that_imported_preferences_are_comparisons_and_come_out_again(project: P
     (tmp_path / "prefs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     report = project.import_file(tmp_path / "prefs.jsonl")
     assert (report.prompts, report.comparisons) == (5, 5)
-    assert project.export_comparisons(tmp_path / "out.jsonl") == 5
+    assert project.export("comparisons", tmp_path / "out.jsonl") == 5
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in written] == rows
     assert project.label_counts().waiting == 0

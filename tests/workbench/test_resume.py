@@ -106,13 +106,13 @@ def test_that_a_run_broken_off_is_interrupted_and_can_go_on(labelled, command, w
 
 def poisoned(monkeypatch, at: int) -> None:
     """From the ``at``-th loss on, one of them is not a number."""
-    honest, calls = dpo._loss, []
+    honest, calls = dpo._losses, []
 
-    def loss(spec, pairs):
+    def losses(spec, pairs):
         calls.append(1)
         return honest(spec, pairs) * (math.nan if len(calls) == at else 1.0)
 
-    monkeypatch.setattr(dpo, "_loss", loss)
+    monkeypatch.setattr(dpo, "_losses", losses)
 
 
 def test_that_a_loss_that_is_no_number_pauses_the_run_and_resuming_leaves_that_batch_out(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from desktop_rlhf.records.adapters import Adapter
@@ -42,6 +42,12 @@ def interval_words(interval: Interval, what: str) -> str:
 def counted(count: int, one: str, many: str = "") -> str:
     """“1 comparison”, “2 comparisons”."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """“a”, “a and b”, “a, b and c”."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def time_left(seconds: float) -> str:

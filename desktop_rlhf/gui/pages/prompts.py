@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
+from desktop_rlhf.gui.curves.wording import counted, listed
 from desktop_rlhf.gui.widgets.banner import Banner
 from desktop_rlhf.gui.widgets.centred import centred
 from desktop_rlhf.gui.widgets.controls import button, choice, fill
@@ -91,6 +92,7 @@ class PromptsPage(QWidget):
         self._all: list[Prompt] = []
         self._banner = Banner("prompts-banner")
         self._count = label(role="hint", name="prompts-count", wrap=False)
+        self._single = label(role="hint", name="prompts-single", wrap=False)
         self._states = QStackedWidget()
         self._states.addWidget(self._build_list())
         self._states.addWidget(self._build_empty())
@@ -103,9 +105,10 @@ class PromptsPage(QWidget):
 
     def _build_head(self) -> QHBoxLayout:
         self._toast = Toast("prompts-toast")
+        self._toast.setWordWrap(True)  # an import of every kind is a long line, and must not widen the window
         held_out = button("Import held-out prompts…", "import-held-out", tip="For comparing only: never trained on")
         held_out.clicked.connect(lambda: self.choose_file(Split.HELD_OUT))
-        train = button("Import prompts…", "import-train", tip="TXT, CSV or JSONL (Ctrl+I)")
+        train = button("Import prompts…", "import-train", tip="TXT, CSV or JSONL; with completions too (Ctrl+I)")
         train.clicked.connect(lambda: self.choose_file())
         row = QHBoxLayout()
         row.addWidget(label("Prompts", role="title", wrap=False))
@@ -162,6 +165,7 @@ class PromptsPage(QWidget):
         column.addLayout(bar)
         column.addWidget(self._view, 1)
         column.addWidget(self._whole)
+        column.addWidget(self._single)
         return page
 
     def _build_empty(self) -> QWidget:
@@ -170,12 +174,17 @@ class PromptsPage(QWidget):
         return centred(
             label("Here stands what you will ask the model.", role="heading"),
             label("A text file with one prompt a line will do; so will CSV, or JSONL with conversations.", role="hint"),
+            label("A completion that stands beside a prompt is a demonstration to learn from.", role="hint"),
             load,
         )
 
     def refresh(self) -> None:
         """Read the prompts again; search and filters stay."""
         self._all = self._project.prompts()
+        counts = self._project.label_counts()
+        single = _counted(counts.demonstrations, counts.good + counts.bad)
+        self._single.setText(f"To learn from: {listed(single)}." if single else "")
+        self._single.setVisible(bool(single))
         tags = sorted({tag for prompt in self._all for tag in prompt.tags})
         fill(self._tag, [("Any tag", None), *((tag, tag) for tag in tags)])
         self._tag.setVisible(bool(tags))
@@ -217,7 +226,7 @@ class PromptsPage(QWidget):
         self._whole.hide()
         held_out = sum(prompt.split is Split.HELD_OUT for prompt in self._all)
         shown = f"{len(found):,} shown of " if len(found) < len(self._all) else ""
-        self._count.setText(f"{shown}{len(self._all):,} prompts · {held_out:,} held out")
+        self._count.setText(f"{shown}{counted(len(self._all), 'prompt')} · {held_out:,} held out")
 
     def _show_whole(self, index: QModelIndex) -> None:
         prompt = self._table.prompt(index.row())
@@ -230,11 +239,18 @@ def _split_items() -> list[tuple[str, object]]:
     return [("For training", Split.TRAIN), ("Held out", Split.HELD_OUT)]
 
 
+def _counted(demonstrations: int, judgements: int) -> list[str]:
+    """What was said of completions by themselves, in words, as far as there is any."""
+    counts = ((demonstrations, "demonstration"), (judgements, "judged completion"))
+    return [counted(count, name) for count, name in counts if count]
+
+
 def _what_came(report: ImportReport) -> str:
     """An import in one line."""
-    parts = [f"{report.prompts:,} new prompt{'' if report.prompts == 1 else 's'}"]
+    parts = [counted(report.prompts, "new prompt")]
     if report.duplicates:
         parts.append(f"{report.duplicates:,} that stood here already")
     if report.comparisons:
-        parts.append(f"{report.comparisons:,} comparison{'' if report.comparisons == 1 else 's'}")
+        parts.append(counted(report.comparisons, "comparison"))
+    parts += _counted(report.demonstrations, report.judgements)
     return f"Imported: {', '.join(parts)}."

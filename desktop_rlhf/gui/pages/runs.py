@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.curves.held_out import HeldOutCard
 from desktop_rlhf.gui.curves.live_run import LiveRun
-from desktop_rlhf.gui.curves.wording import STATUS_WORDS, counted, moment, number
+from desktop_rlhf.gui.curves.wording import STATUS_WORDS, counted, listed, moment, number
 from desktop_rlhf.gui.forms.page_frame import Folded, card, row, scrolling_column
 from desktop_rlhf.gui.widgets.controls import button
 from desktop_rlhf.gui.widgets.text import label
@@ -32,8 +32,8 @@ from desktop_rlhf.workbench.messages import News
 from desktop_rlhf.workbench.project import Project
 
 SPECS = {spec.name: spec for spec in TRAINABLE}
-RUN_COLUMNS = ("What", "Started", "Status", "Comparisons", "Made", "From")
-ADAPTER_COLUMNS = ("Name", "Kind", "From", "Made by", "Comparisons", "Created")
+RUN_COLUMNS = ("What", "Started", "Status", "Judgements", "Made", "From")
+ADAPTER_COLUMNS = ("Name", "Kind", "From", "Made by", "Judgements", "Created")
 BASE = "the base"
 _NameOf: TypeAlias = Callable[[str | None], str]
 
@@ -185,10 +185,16 @@ class RunsPage(QWidget):
             steps.append(self._adapters[parent_id].name)
             parent_id = self._adapters[parent_id].parent_id
         steps.append(self._name(parent_id))
-        learned = [counted(len(run.comparison_ids), "comparison")] if run.comparison_ids else []
+        sources = self._project.sources(run)
+        kinds = (
+            (sources.comparisons, "comparison"),
+            (sources.demonstrations, "demonstration"),
+            (sources.judgements, "judged completion"),
+        )
+        learned = [counted(count, name) for count, name in kinds if count]
         if run.reward_adapter_id:
             learned.append(f"the reward model “{self._name(run.reward_adapter_id)}”")
-        source = f"\nLearned from {' and '.join(learned)}." if learned else ""
+        source = f"\nLearned from {listed(learned)}." if learned else ""
         return " → ".join(reversed(steps)) + source
 
     def _sample(self) -> None:

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QButtonGroup, QLineEdit, QWidget
 
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.curves.live_run import LiveRun
-from desktop_rlhf.gui.curves.wording import adapter_titles, counted
+from desktop_rlhf.gui.curves.wording import adapter_titles, counted, listed
 from desktop_rlhf.gui.forms.page_frame import Folded, card, fields, row, scrolling_column
 from desktop_rlhf.gui.forms.spec_form import SpecForm
 from desktop_rlhf.gui.widgets.controls import button, choice, fill
@@ -20,6 +20,7 @@ from desktop_rlhf.runs.spec import AlgorithmSpec
 from desktop_rlhf.workbench.algorithms import TRAINABLE, spec_named
 from desktop_rlhf.workbench.messages import JobEnded, News, StartRun
 from desktop_rlhf.workbench.project import Project
+from desktop_rlhf.workbench.views import LabelCounts
 
 POLICY_SPECS: tuple[type[AlgorithmSpec], ...] = tuple(spec for spec in TRAINABLE if spec.makes == AdapterKind.POLICY)
 
@@ -143,17 +144,30 @@ class TrainPage(QWidget):
 
     def _missing(self) -> tuple[str, str, str]:
         """(what is missing, the page that has it, the words of the button); empty when nothing is."""
-        if self.spec.needs_comparisons and not self._project.label_counts().ranked:
-            return f"{self.spec.title} learns from comparisons, and you made none yet.", "label", "Label comparisons"
+        counts, title = self._project.label_counts(), self.spec.title
+        if self.spec.needs_comparisons and not counts.ranked:
+            return f"{title} learns from comparisons, and you made none yet.", "label", "Label comparisons"
+        missing = [
+            kind
+            for kind, needed, there in (
+                ("good", self.spec.needs_good, counts.with_good),
+                ("bad", self.spec.needs_bad, counts.with_bad),
+            )
+            if needed and not there
+        ]
+        if missing:
+            said = f"{title} learns from {listed(missing)} completions, and there are none yet: label, or import some."
+            return said, "label", "Label comparisons"
         if self.spec.needs_reward_model and not self.reward_box.count():
-            return f"{self.spec.title} needs a reward model, and there is none yet.", "reward", "Train a reward model"
+            return f"{title} needs a reward model, and there is none yet.", "reward", "Train a reward model"
         if not self._project.prompts_to_sample(1):
             return "There are no prompts to train on.", "prompts", "Import prompts"
         return "", "", ""
 
     def _offer(self) -> None:
         reason, self._missing_page, words = self._missing()
-        ready = f"It learns from {counted(self._project.label_counts().ranked, 'comparison')} with a winner."
+        sources = learned_from(self.spec, self._project.label_counts())
+        ready = f"It learns from {listed(sources)}." if sources else ""
         if not reason and not self.form.usable:
             reason = "A setting needs your attention before training can start."
         if self.run.busy:
@@ -162,7 +176,7 @@ class TrainPage(QWidget):
         self.to_missing.setVisible(bool(self._missing_page))
         self.start.setEnabled(not reason)
         self.start.setToolTip(reason or "Start with these settings")
-        said = reason or (ready if self.spec.needs_comparisons else "")
+        said = reason or ready
         self.why_not.setText(said)
         self.why_not.setVisible(bool(said))
 
@@ -193,3 +207,20 @@ class TrainPage(QWidget):
 
     def _go_to_compare(self) -> None:
         self.go_to.emit("compare")
+
+
+def learned_from(spec: type[AlgorithmSpec], counts: LabelCounts) -> list[str]:
+    """What there is for an algorithm to learn from, in words, kind by kind."""
+    kinds = (
+        (
+            spec.needs_comparisons or spec.needs_good,
+            counts.ranked,
+            "comparison with a winner",
+            "comparisons with a winner",
+        ),
+        (spec.needs_bad, counts.both_bad, "comparison called all bad", "comparisons called all bad"),
+        (spec.needs_good, counts.demonstrations, "demonstration", ""),
+        (spec.needs_good, counts.good, "completion judged good", "completions judged good"),
+        (spec.needs_bad, counts.bad, "completion judged bad", "completions judged bad"),
+    )
+    return [counted(count, one, many) for wanted, count, one, many in kinds if wanted and count]

@@ -15,10 +15,13 @@ class KtoSpec(LoraSpec):
 
     name: ClassVar[str] = "kto"
     title: ClassVar[str] = "KTO"
-    sentence: ClassVar[str] = "Learns from what was good and what was bad, so “both bad” teaches it as well."
+    sentence: ClassVar[str] = (
+        "Learns from single completions, good or bad; “both bad” teaches it as well, and a tie does not."
+    )
     train: ClassVar[str] = "desktop_rlhf.policy.kto.train:train"
-    needs_comparisons: ClassVar[bool] = True
-    needs_judgements: ClassVar[bool] = True
+    needs_comparisons: ClassVar[bool] = False
+    needs_good: ClassVar[bool] = True
+    needs_bad: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("loss", "loss", "", "Starts at half the mean weight and falls.", "1 - sigmoid(gain)", "loss"),
         Metric("rewards/chosen", "good", "nats", "Implicit reward of the good; rises.", "beta (pi - ref)", "reward"),

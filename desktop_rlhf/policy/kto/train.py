@@ -37,6 +37,7 @@ class Example:
 def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Event]:
     """Yield the events of one KTO run; see ``runs.algorithm.Algorithm``.
 
+    What counts as good and as bad, ties, flags and "both bad" among it, is in ``comparisons.pairs.judged_completions``.
     A batch that happens to hold no good or no bad completion gives no point to the curves that speak of it.
 
     Raises:

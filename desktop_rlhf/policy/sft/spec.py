@@ -5,25 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from desktop_rlhf.records.comparisons import JudgedCompletion
 from desktop_rlhf.runs.common import LoraSpec
 from desktop_rlhf.runs.spec import Metric, setting
+
+ALL, DEMONSTRATIONS, CHOSEN = "all", "demonstrations", "chosen"
 
 
 @dataclass(frozen=True)
 class SftSpec(LoraSpec):
-    """Supervised fine-tuning: the chosen completions are written again, token by token."""
+    """Supervised fine-tuning: demonstrations and chosen completions are written again, token by token."""
 
     name: ClassVar[str] = "sft"
     title: ClassVar[str] = "SFT"
-    sentence: ClassVar[str] = "Teaches the policy to write the completions you chose; the others are not used."
+    sentence: ClassVar[str] = (
+        "Teaches the policy to write what was demonstrated and what you chose; bad ones are not used."
+    )
     train: ClassVar[str] = "desktop_rlhf.policy.sft.train:train"
-    needs_comparisons: ClassVar[bool] = True
+    needs_comparisons: ClassVar[bool] = False
+    needs_good: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("loss", "loss", "nats/token", "Surprise at the chosen tokens; falls.", "cross-entropy", "loss"),
-        Metric("mean_token_accuracy", "accuracy", "share", "Chosen tokens that were the likeliest.", "TRL", "accuracy"),
+        Metric("loss", "loss", "nats/token", "Surprise at the completions' tokens; falls.", "cross-entropy", "loss"),
+        Metric("mean_token_accuracy", "accuracy", "share", "Tokens that were the likeliest.", "TRL", "accuracy"),
         Metric("entropy", "entropy", "nats/token", "How undecided the policy is; falls gently.", "TRL", "entropy"),
         Metric("grad_norm", "gradient norm", "", "Length of the gradient before clipping.", "L2", "gradient"),
     )
 
+    learn_from: str = setting(
+        ALL, "Imported demonstrations, the completions you chose or called good, or all of them.",
+        choices=(ALL, DEMONSTRATIONS, CHOSEN),
+    )  # fmt: skip
     batch_size: int = setting(4, "Completions in one optimiser step.", unit="completions", minimum=1, maximum=256)
-    epochs: int = setting(1, "Passes over the chosen completions.", minimum=1, maximum=1000)
+    epochs: int = setting(1, "Passes over the completions.", minimum=1, maximum=1000)
+
+    def takes(self, judged: JudgedCompletion) -> bool:
+        wanted = self.learn_from == ALL or judged.demonstration == (self.learn_from == DEMONSTRATIONS)
+        return wanted and super().takes(judged)

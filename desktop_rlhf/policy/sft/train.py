@@ -1,8 +1,8 @@
-"""Train a policy on the chosen completions."""
+"""Train a policy on demonstrations and chosen completions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -12,7 +12,7 @@ from desktop_rlhf.adapters.passes import Part, passes, saved
 from desktop_rlhf.adapters.training import Example, TrainingInputs, fitting_examples, start_policy
 from desktop_rlhf.policy.sft.loss import token_entropies, token_hits, token_losses
 from desktop_rlhf.policy.sft.spec import SftSpec
-from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.records.comparisons import JudgedCompletion
 from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.errors import NotEnoughDataError
 from desktop_rlhf.records.prompts import Prompt
@@ -25,12 +25,15 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     """Yield the events of one SFT run; see ``runs.algorithm.Algorithm``.
 
     Raises:
-        NotEnoughDataError: there is no comparison with a winner.
+        NotEnoughDataError: there is neither a demonstration nor a chosen completion.
     """
     model = inputs.model
-    examples, too_long = fitting_examples(model, best_completions(inputs.groups), spec.max_length)
+    examples, too_long = fitting_examples(model, each_once(filter(spec.takes, inputs.judged)), spec.max_length)
     if not examples:
-        raise NotEnoughDataError("SFT learns from what you chose, and there is nothing chosen yet.", "Label some.")
+        raise NotEnoughDataError(
+            f"SFT learns from demonstrations and from what you chose; for “{spec.learn_from}” there is nothing yet.",
+            "Import demonstrations for training, or label some.",
+        )
     if too_long:
         yield Noted(f"{too_long} completions are longer than {spec.max_length} tokens and were left out.")
 
@@ -55,12 +58,9 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     yield from saved(inputs, policy, None, steps, {"completions": len(examples)})
 
 
-def best_completions(groups: Sequence[PreferenceGroup]) -> list[tuple[Prompt, Completion]]:
-    """What no other completion of its comparison was preferred to, with its prompt; the same answer only once."""
-    best: dict[tuple[str, str], tuple[Prompt, Completion]] = {}
-    for group in groups:
-        beaten = {worse for _, worse in group.pairs}
-        for place, completion in enumerate(group.completions):
-            if place not in beaten:
-                best.setdefault((group.prompt.id, completion.text), (group.prompt, completion))
-    return list(best.values())
+def each_once(judged: Iterable[JudgedCompletion]) -> list[tuple[Prompt, Completion]]:
+    """Every completion with its prompt, in order; what a prompt is answered with twice is there once."""
+    found: dict[tuple[str, str], tuple[Prompt, Completion]] = {}
+    for one in judged:
+        found.setdefault((one.prompt.id, one.completion.text), (one.prompt, one.completion))
+    return list(found.values())

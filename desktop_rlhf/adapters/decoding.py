@@ -1,0 +1,240 @@
+"""Decoders: they read prompts and then take one token a row at a time, for many rows at once.
+
+A row is one completion. The fused decoder reads each prompt once however many completions it gets, without padding,
+keeps what was read in memory that is laid out once, and multiplies by weights into which the adapter is folded. It is
+there where the fused forward is; elsewhere the model's own forward decodes, a batch at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
+from transformers import DynamicCache
+
+from desktop_rlhf.adapters.fused import FusedTrunk, attention, rotated
+from desktop_rlhf.adapters.resident import ResidentModel, Role
+
+
+class Decoder(Protocol):
+    """Rows that are being written; new ones stand behind the others."""
+
+    @property
+    def room(self) -> int:
+        """How many rows may be admitted now."""
+
+    def admit(self, prompts: Sequence[Sequence[int]], copies: int) -> Tensor:
+        """Read prompts and add ``copies`` rows of each; [rows, H] the states that predict their first tokens."""
+
+    def keep(self, rows: Sequence[int]) -> list[int]:
+        """Leave all rows but these, which ascend; gives them in the order in which they stand from now on."""
+
+    def step(self, token_ids: Tensor) -> Tensor:
+        """[R] one more token of every row, to [R, H] the states that predict the next."""
+
+
+def decoder(model: ResidentModel, adapter: str | None, rows: int, longest: int) -> Decoder:
+    """A decoder for up to ``rows`` rows of at most ``longest`` tokens, prompt and completion together.
+
+    The plain one speaks under the model's role at each call; the fused one under ``adapter``, whatever the role.
+    """
+    if model.fused is None:
+        model.take_role(Role(adapter))
+        return PlainDecoder(model, rows)
+    return FusedDecoder(model.fused, adapter, rows, longest)
+
+
+class PlainDecoder:
+    """The model's own forward over a batch that is padded on the left; it takes new rows only when it has none."""
+
+    def __init__(self, model: ResidentModel, rows: int) -> None:
+        self._model = model
+        self._most = rows
+        self._rows = 0
+
+    @property
+    def room(self) -> int:
+        return 0 if self._rows else self._most
+
+    @torch.no_grad()
+    def admit(self, prompts: Sequence[Sequence[int]], copies: int) -> Tensor:
+        width = max(map(len, prompts))
+        self._mask = torch.zeros(len(prompts), width, dtype=torch.long)
+        ids = torch.zeros(len(prompts), width, dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            self._mask[row, width - len(prompt) :] = 1
+        self._cache = DynamicCache(config=self._model.base.config)
+        hidden = self._forward(ids, (self._mask.cumsum(-1) - 1).clamp(min=0))
+        self._cache.batch_repeat_interleave(copies)
+        self._mask = self._mask.repeat_interleave(copies, dim=0)
+        self._positions = torch.tensor([len(prompt) for prompt in prompts]).repeat_interleave(copies)
+        self._rows = len(prompts) * copies
+        return hidden.repeat_interleave(copies, dim=0)
+
+    def keep(self, rows: Sequence[int]) -> list[int]:
+        self._rows = len(rows)
+        if rows:
+            kept = torch.tensor(rows)
+            self._cache.batch_select_indices(kept)
+            self._mask, self._positions = self._mask[kept], self._positions[kept]
+        return list(rows)
+
+    @torch.no_grad()
+    def step(self, token_ids: Tensor) -> Tensor:
+        self._mask = torch.cat([self._mask, self._mask.new_ones(self._rows, 1)], dim=1)
+        hidden = self._forward(token_ids.unsqueeze(1), self._positions.unsqueeze(1))
+        self._positions = self._positions + 1
+        return hidden
+
+    def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:
+        output = self._model.trunk(
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        hidden: Tensor = output.last_hidden_state[:, -1]
+        return hidden
+
+
+class FusedDecoder:
+    """The forward of ``fused.FusedTrunk``, a token at a time.
+
+    Keys and values lie in [layer][row, key heads, position, D], a row's own from position 0 to its length.
+    """
+
+    def __init__(self, trunk: FusedTrunk, adapter: str | None, rows: int, longest: int) -> None:
+        own = trunk.trunk
+        self._embed, self._norm = own.embed_tokens, own.norm
+        self._layers = [_Layer(layer, adapter) for layer in own.layers]
+        self._heads, self._key_heads = trunk.heads, trunk.key_heads
+        weight = own.embed_tokens.weight
+        self._size = self._layers[0].values_size // self._key_heads
+        shape = (len(self._layers), rows, self._key_heads, longest, self._size)
+        self._keys, self._values = weight.new_empty(shape), weight.new_empty(shape)
+        self._cos, self._sin = trunk.rotation(torch.arange(longest))
+        self._lengths = torch.zeros(rows, dtype=torch.long)
+        self._most = rows
+        self._rows = 0
+
+    @property
+    def room(self) -> int:
+        return self._most - self._rows
+
+    @torch.no_grad()
+    def admit(self, prompts: Sequence[Sequence[int]], copies: int) -> Tensor:
+        sizes = [len(prompt) for prompt in prompts]
+        positions = torch.cat([torch.arange(size) for size in sizes])
+        starts = [self._rows + place * copies for place in range(len(prompts))]
+
+        def attend(number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            seen = []
+            parts = zip(starts, sizes, *(t.split(sizes) for t in (query, key, value)), strict=True)
+            for start, size, q, k, v in parts:
+                q, k, v = (t.transpose(0, 1) for t in (q, k, v))
+                self._keys[number, start : start + copies, :, :size] = k
+                self._values[number, start : start + copies, :, :size] = v
+                k, v = (t.repeat_interleave(self._heads // self._key_heads, dim=0) for t in (k, v))
+                seen.append(attention(q, k, v, causal=True).transpose(0, 1))
+            return torch.cat(seen).flatten(1)
+
+        ids = torch.cat([torch.tensor(prompt) for prompt in prompts])
+        hidden = self._forward(ids, positions, attend)
+        self._rows += len(prompts) * copies
+        self._lengths[starts[0] : self._rows] = torch.tensor(sizes).repeat_interleave(copies)
+        last = torch.tensor(sizes).cumsum(0) - 1
+        return hidden[last].repeat_interleave(copies, dim=0)
+
+    def keep(self, rows: Sequence[int]) -> list[int]:
+        staying = set(rows)
+        movers = [row for row in rows if row >= len(rows)]  # the hindmost move into the holes: no more is copied
+        order = [place if place in staying else movers.pop() for place in range(len(rows))]
+        for place, row in enumerate(order):
+            if place != row:
+                width = int(self._lengths[row])
+                self._keys[:, place, :, :width] = self._keys[:, row, :, :width]
+                self._values[:, place, :, :width] = self._values[:, row, :, :width]
+                self._lengths[place] = self._lengths[row]
+        self._rows = len(rows)
+        return order
+
+    @torch.no_grad()
+    def step(self, token_ids: Tensor) -> Tensor:
+        rows, lengths = torch.arange(self._rows), self._lengths[: self._rows].clone()
+        width = int(lengths.max()) + 1
+        unseen = torch.arange(width) > lengths.unsqueeze(1)
+        mask = torch.zeros(self._rows, 1, 1, width, dtype=self._keys.dtype)
+        mask.masked_fill_(unseen[:, None, None], -torch.inf)
+
+        def attend(number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            keys, values = self._keys[number, : self._rows], self._values[number, : self._rows]
+            keys[rows, :, lengths] = key
+            values[rows, :, lengths] = value
+            # The heads that share a key head stand where the queries of a sequence would.
+            queries = query.unflatten(1, (self._key_heads, -1))
+            seen = scaled_dot_product_attention(queries, keys[:, :, :width], values[:, :, :width], attn_mask=mask)
+            return seen.flatten(1)
+
+        hidden = self._forward(token_ids, lengths, attend)
+        self._lengths[: self._rows] += 1
+        return hidden
+
+    def _forward(self, ids: Tensor, positions: Tensor, attend: Any) -> Tensor:
+        """[N, H] of N tokens; ``attend`` is told the layer's number and gets [N, heads, D] of each kind."""
+        x = self._embed(ids)
+        turn = self._cos[positions], self._sin[positions]
+        sizes = [self._heads * self._size, self._key_heads * self._size, self._key_heads * self._size]
+        for number, layer in enumerate(self._layers):
+            normed = rms_norm(x, x.shape[-1:], layer.attention_norm, layer.eps)
+            parts = _product(normed, layer.query_key_value).split(sizes, dim=-1)
+            query, key, value = (part.unflatten(-1, (-1, self._size)) for part in parts)
+            x = x + _product(attend(number, rotated(query, *turn), rotated(key, *turn), value), layer.out)
+            normed = rms_norm(x, x.shape[-1:], layer.mlp_norm, layer.eps)
+            gate, up = _product(normed, layer.gate_up).chunk(2, dim=-1)
+            x = x + _product(silu(gate).mul_(up), layer.down)
+        return rms_norm(x, x.shape[-1:], self._norm.weight, self._norm.variance_epsilon)
+
+
+_Weights = list[tuple[Tensor, Tensor | None]]
+"""One product or several side by side, each a weight with its bias."""
+
+
+class _Layer:
+    """The weights of one layer, with an adapter folded in; without one they are the base's own, not copied."""
+
+    def __init__(self, layer: Any, adapter: str | None) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.attention_norm = layer.input_layernorm.weight
+        self.mlp_norm = layer.post_attention_layernorm.weight
+        self.eps = layer.input_layernorm.variance_epsilon
+        self.query_key_value = _folded([attention.q_proj, attention.k_proj, attention.v_proj], adapter)
+        self.out = _folded([attention.o_proj], adapter)
+        self.gate_up = _folded([mlp.gate_proj, mlp.up_proj], adapter)
+        self.down = _folded([mlp.down_proj], adapter)
+        self.values_size = attention.v_proj.out_features
+
+
+@torch.no_grad()
+def _folded(modules: Sequence[Any], adapter: str | None) -> _Weights:
+    """The base's weights are never written: an adapter is folded into a copy, in which the products are one."""
+    plain = [module.base_layer if isinstance(module, LoraLayer) else module for module in modules]
+    if adapter is None:
+        return [(own.weight, own.bias) for own in plain]
+    whole = []
+    for own, module in zip(plain, modules, strict=True):
+        down, up = module.lora_A[adapter].weight, module.lora_B[adapter].weight
+        whole.append((own.weight.float().addmm(up, down, alpha=module.scaling[adapter])).to(own.weight.dtype))
+    biases = [own.bias for own in plain]
+    return [(torch.cat(whole), None if biases[0] is None else torch.cat(biases))]
+
+
+def _product(x: Tensor, weights: _Weights) -> Tensor:
+    if len(weights) == 1:
+        return linear(x, *weights[0])
+    return torch.cat([linear(x, weight, bias) for weight, bias in weights], dim=-1)

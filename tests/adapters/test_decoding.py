@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from desktop_rlhf.adapters.decoding import FusedDecoder, PlainDecoder, decoder
+from desktop_rlhf.adapters.resident import Role
+
+from .test_fused import MAKERS, made
+
+PROMPTS = [[5, 6, 7, 8, 9], [20], [30, 31, 32]]
+
+
+def own_hidden(model, adapter: str | None, ids: list[int]) -> torch.Tensor:
+    """[H] the last hidden state of one sequence, as transformers runs it."""
+    model.take_role(Role(adapter))
+    with torch.no_grad():
+        return model.trunk(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0, -1]
+
+
+@pytest.mark.parametrize("adapter", [None, "one", "other"])
+@pytest.mark.parametrize("maker", MAKERS.values(), ids=MAKERS)
+def test_that_a_decoder_says_what_the_models_own_forward_says_whoever_leaves_and_enters(maker, adapter, llama) -> None:
+    model = made(maker, llama.tokenizer)
+    rows = decoder(model, adapter, rows=6, longest=20)
+    assert isinstance(rows, FusedDecoder)
+    model.take_role(Role("other"))  # what else is done with the model changes nothing
+    hidden = rows.admit(PROMPTS, copies=2)
+    texts = [list(prompt) for prompt in PROMPTS for _ in range(2)]
+    entering = [40, 41, 42]
+    for turn in range(6):
+        for text, state in zip(texts, hidden, strict=True):
+            assert torch.allclose(state, own_hidden(model, adapter, text), atol=1e-4)
+        tokens = [100 + 10 * turn + row for row in range(len(texts))]
+        if turn in (1, 3):  # the first and another leave
+            order = rows.keep([row for row in range(len(texts)) if row not in (0, 2)])
+            texts, tokens = [texts[row] for row in order], [tokens[row] for row in order]
+        hidden = rows.step(torch.tensor(tokens))
+        texts = [[*text, token] for text, token in zip(texts, tokens, strict=True)]
+        if turn == 2:
+            assert rows.room == 2
+            hidden = torch.cat((hidden, rows.admit([entering], copies=1)))
+            texts.append(entering)
+
+
+def test_that_an_adapter_is_folded_into_copies_and_the_base_is_not_touched(llama) -> None:
+    model = made(MAKERS["qwen2"], llama.tokenizer)
+    before = model.base_sha256()
+    for adapter in ("one", None):
+        decoder(model, adapter, rows=2, longest=20).admit(PROMPTS[:1], copies=2)
+    assert model.base_sha256() == before
+
+
+def test_that_other_models_decode_by_their_own_forward_a_batch_at_a_time(resident) -> None:
+    resident.fused = None
+    rows = decoder(resident, None, rows=6, longest=20)
+    assert isinstance(rows, PlainDecoder)
+    assert rows.room == 6
+    hidden = rows.admit(PROMPTS, copies=1)
+    assert rows.room == 0
+    for prompt, state in zip(PROMPTS, hidden, strict=True):
+        assert torch.allclose(state, own_hidden(resident, None, prompt), atol=1e-4)
+    assert rows.keep([]) == []
+    assert rows.room == 6
+
+
+def test_that_a_model_in_bfloat16_decodes_near_what_it_says_itself(llama) -> None:
+    model = made(MAKERS["llama"], llama.tokenizer, torch.bfloat16)
+    rows = decoder(model, "one", rows=3, longest=20)
+    hidden = rows.admit(PROMPTS, copies=1)
+    hidden = rows.step(torch.tensor([50, 51, 52]))
+    for prompt, token, state in zip(PROMPTS, (50, 51, 52), hidden, strict=True):
+        own = own_hidden(model, "one", [*prompt, token])
+        assert (state - own).abs().max() < 0.1 * own.abs().max()
