@@ -133,6 +133,13 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "unseen = torch.arange(width) > lengths.unsqueeze(1)",
                 "unseen = torch.arange(width) > lengths.max().expand(self._rows, 1)",
             ),
+            Break(
+                "The fused decoder reads memory that nobody wrote",
+                "tests/adapters/test_decoding.py::test_that_memory_that_nobody_wrote_is_not_read",
+                "desktop_rlhf/adapters/decoding.py",
+                "weight.new_zeros(shape), weight.new_zeros(shape)",
+                "weight.new_empty(shape), weight.new_empty(shape)",
+            ),
         ),
     ),
     Row(
