@@ -15,6 +15,7 @@ NOTES = {
     "metrics": "Metrics",
     "trainers": "Trainers",
     "performance": "Performance",
+    "correctness": "Correctness",
     "licences": "Licences",
 }
 PICTURE_WIDTH = 680  # pixels, what the dialog has room for

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from desktop_rlhf.comparisons.modes import check_judgement, mode_for, winner_ranks
 from desktop_rlhf.comparisons.pairs import pairs_of, preference_group, split_by_prompt
-from desktop_rlhf.records.comparisons import Comparison, Outcome
+from desktop_rlhf.records.comparisons import Comparison, Outcome, PreferenceGroup
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.errors import BadInputError
 from desktop_rlhf.records.prompts import Message, Prompt
@@ -39,7 +39,9 @@ def test_that_equal_ranks_give_no_pair() -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.TIE, Outcome.BOTH_BAD, Outcome.SKIPPED])
 def test_that_only_a_ranking_gives_pairs(outcome: Outcome) -> None:
-    assert pairs_of(judged((), outcome)) == ()
+    """Also where ranks came with it, as they may from a file."""
+    for ranks in ((), (1, 2)):
+        assert pairs_of(judged(ranks, outcome)) == ()
 
 
 def test_that_equal_texts_teach_nothing() -> None:
@@ -93,3 +95,12 @@ def test_that_a_judgement_that_contradicts_itself_is_refused() -> None:
             check_judgement(count, outcome, ranks, strength)
     check_judgement(4, Outcome.RANKED, winner_ranks(4, 2), 4)
     assert winner_ranks(4, 2) == (2, 2, 1, 2)
+
+
+def test_that_a_completion_without_a_token_is_learned_from_by_nobody() -> None:
+    prompts = {"p": Prompt("p", (Message("user", "q"),))}
+    completions = {"c-0": completion("c-0", "said"), "c-1": replace(completion("c-1", ""), completion_ids=())}
+    assert preference_group(judged((1, 2)), completions, prompts) is Reason.EMPTY
+    assert preference_group(judged((2, 1)), completions, prompts) is Reason.EMPTY
+    ended_at_once = {**completions, "c-1": completion("c-1", "")}  # its end token is something that was said
+    assert isinstance(preference_group(judged((2, 1)), ended_at_once, prompts), PreferenceGroup)

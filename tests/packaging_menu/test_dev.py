@@ -133,16 +133,17 @@ def test_that_app_and_demo_hand_the_rest_to_the_program(dev):
     assert dev.ran[-1][1:] == ["-m", "desktop_rlhf", "--new-starter", "--project", "here"]
 
 
-def test_that_study_runs_its_module_from_packaging_and_hands_the_rest_on(dev, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("verb", "rest"), [("study", ["--full", "--hh", "pairs.jsonl"]), ("breaks", ["--only", "P3"])])
+def test_that_study_and_breaks_run_from_packaging_and_are_handed_the_rest(dev, monkeypatch, verb: str, rest: list[str]):
     seen = {}
     monkeypatch.setenv("PYTHONPATH", "mine")
     monkeypatch.setattr(dev, "fetch_starter_model", lambda: True)
     monkeypatch.setattr(dev, "prepare_environment", lambda environment: True)
     monkeypatch.setattr(dev, "run", lambda command, **environ: seen.update(command=command, **environ) or 0)
-    assert dev.main(["study", "--full", "--hh", "pairs.jsonl"]) == 0
-    assert seen["command"][1:] == ["-m", "study", "--full", "--hh", "pairs.jsonl"]
+    assert dev.main([verb, *rest]) == 0
+    assert seen["command"][1:] == ["-m", verb, *rest]
     assert seen["PYTHONPATH"].split(os.pathsep) == [str(dev.ROOT / "packaging"), "mine"]
-    assert (MENU.parent / "study" / "__main__.py").exists()
+    assert (MENU.parent / verb / "__main__.py").exists()
 
 
 def test_that_every_check_runs_and_the_first_failure_is_the_exit_code(dev):
@@ -181,4 +182,4 @@ def test_that_a_starter_model_that_did_not_come_stops_everything(dev):
 def test_that_a_wrong_call_is_told_the_verbs(arguments: list[str]):
     told = subprocess.run([sys.executable, MENU, *arguments], capture_output=True, text=True, env=dict(os.environ))
     assert told.returncode == 2
-    assert all(verb in told.stderr for verb in ("app", "test", "check", "demo", "study", "parity"))
+    assert all(verb in told.stderr for verb in ("app", "test", "check", "demo", "study", "parity", "breaks"))

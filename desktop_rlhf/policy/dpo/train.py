@@ -14,6 +14,7 @@ from desktop_rlhf.adapters.training import TrainingInputs, fitting, group_ids, s
 from desktop_rlhf.numerics.kl import kl_k3
 from desktop_rlhf.policy.dpo.loss import Pairs, chosen_nll, joined, preference_loss
 from desktop_rlhf.policy.dpo.spec import DpoSpec
+from desktop_rlhf.policy.dpo.watch import told_when_chosen_fall
 from desktop_rlhf.records.comparisons import PreferenceGroup, strength_margin
 from desktop_rlhf.records.errors import NotEnoughDataError
 from desktop_rlhf.runs.events import Event
@@ -59,9 +60,10 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
                 means = {name: some.total(values) / len(batch) for name, values in measured.items()}
             yield Part(loss, means, work=len(some.groups))
 
-    steps = yield from passes(
+    taken = passes(
         inputs, spec, policy, list(enumerate(groups)), parts, stop, batch_size=spec.batch_size, epochs=spec.epochs
     )
+    steps = yield from told_when_chosen_fall(taken, spec.beta)
     yield from saved(inputs, policy, reference, steps, learned.report())
 
 
