@@ -153,11 +153,11 @@ def test_that_the_question_mark_unfolds_sentence_and_source(board):
     assert panel.explanation.isHidden()
     panel.why.click()
     assert not panel.explanation.isHidden()
-    said = "KL (k1), in nats: distance. Healthy: 0 to 10. If not: above 20: raise kl_coef."
+    said = "KL (k1) [nats]: distance. Healthy: 0 to 10. If not: above 20: raise kl_coef."
     assert panel.explanation.text() == said
-    assert panel_of(board, "loss").explanation.text() == "loss, in nats: surprise. Healthy: falls."
+    assert panel_of(board, "loss").explanation.text() == "loss [nats]: surprise. Healthy: falls."
     tip = board.findChild(QLabel, "value-kl_k1").toolTip()
-    assert tip.splitlines() == ["kl_k1", said, "Formula: −log r.", "Source: another."]
+    assert tip.splitlines() == ["kl_k1", said, "Formula, its signs under Help: −log r.", "Source: another."]
 
 
 def test_that_curves_of_a_panel_differ_by_colour_and_by_dash():

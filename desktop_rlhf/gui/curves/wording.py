@@ -33,14 +33,15 @@ def number(value: float) -> str:
 
 def meaning(metric: Metric) -> str:
     """What a curve is and what is healthy, in one line."""
-    unit = f", in {metric.unit}" if metric.unit else ""
+    unit = f" [{metric.unit}]" if metric.unit else ""
     if_not = f" If not: {metric.if_not}." if metric.if_not else ""
     return _plain(f"{metric.title}{unit}: {metric.sentence}. Healthy: {metric.healthy}.{if_not}")
 
 
 def definition(metric: Metric) -> str:
     """The name a curve is logged under, its meaning, formula and source, in lines that a tooltip has room for."""
-    parts = (metric.name, meaning(metric), _plain(f"Formula: {metric.formula}."), f"Source: {_plain(metric.source)}.")
+    formula = _plain(f"Formula, its signs under Help: {metric.formula}.")
+    parts = (metric.name, meaning(metric), formula, _plain(f"Source: {metric.source}."))
     return "\n".join(textwrap.fill(part, TOOLTIP_WIDTH) for part in parts)
 
 
