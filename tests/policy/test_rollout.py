@@ -19,6 +19,7 @@ from desktop_rlhf.policy.grpo.spec import GrpoSpec
 from desktop_rlhf.policy.grpo.train import GrpoLearner
 from desktop_rlhf.policy.kl_control import AdaptiveKl
 from desktop_rlhf.policy.on_policy import Averages, _gradients
+from desktop_rlhf.policy.ppo.critic import ValueHead
 from desktop_rlhf.policy.ppo.spec import PpoSpec
 from desktop_rlhf.policy.ppo.train import PpoLearner
 from desktop_rlhf.policy.rloo.spec import RlooSpec
@@ -90,6 +91,18 @@ def test_that_padding_changes_no_metric_and_no_gradient(learner) -> None:
     assert padded == pytest.approx(plain, abs=1e-6)
     assert padded_gradients == pytest.approx(plain_gradients, abs=1e-6)
     assert set(plain) | {"grad_norm"} == {metric.name for metric in learner.spec.metrics}
+
+
+def test_that_a_longer_sibling_changes_nothing_that_is_measured_of_a_completion(llama) -> None:
+    head = ValueHead(llama.hidden_size)
+    torch.nn.init.ones_(head.linear.weight)
+    with torch.no_grad():
+        alone = evaluate(llama, pack([([5, 6], [[7, 8, 9]])]), 0.7, head)
+        beside = evaluate(llama, pack([([5, 6], [[7, 8, 9], [10] * 30])]), 0.7, head)
+    for one, two in zip(alone, beside, strict=True):
+        assert one.abs().min() > 0
+        assert two[0, :3].tolist() == pytest.approx(one[0].tolist(), abs=1e-5)
+        assert (two[0, 3:] == 0).all()
 
 
 def test_that_the_kl_coefficient_follows_a_table_worked_by_hand() -> None:
