@@ -527,8 +527,8 @@ PPO: tuple[Row | Advice, ...] = (
                 "Entropy is drawn among the losses",
                 ROLLOUT + "reward_is_never_shown_without_what_gives_a_cheat_away",
                 "desktop_rlhf/policy/ppo/spec.py",
-                '"Surprise per completion; collapse to 0 is bad.", "TRL", "entropy"',
-                '"Surprise per completion; collapse to 0 is bad.", "TRL", "loss"',
+                'panel="entropy"',
+                'panel="loss"',
             ),
             Break(
                 "Scores are not clipped",
