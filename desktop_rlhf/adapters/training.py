@@ -30,8 +30,8 @@ class TrainingInputs:
         reward_path: the reward model's folder, for algorithms that need one.
         output_path: where the new adapter goes; the folder does not exist yet.
         judged:      single completions called good or bad, for algorithms that learn from those.
-        left_out:    how much of what there was is not among all these, and why.
         checkpoints: where the run writes down how far it is, and finds how far it was.
+        left_out:    how much of what there was is not among all these, and why.
     """
 
     model: ResidentModel
@@ -41,8 +41,8 @@ class TrainingInputs:
     reward_path: Path | None
     output_path: Path
     judged: tuple[JudgedCompletion, ...] = ()
-    left_out: Mapping[Reason, int] = field(default_factory=dict)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    left_out: Mapping[Reason, int] = field(default_factory=dict)
 
 
 def start_policy(inputs: TrainingInputs, *, rank: int, alpha: int, seed: int) -> str:
