@@ -17,7 +17,8 @@ from desktop_rlhf.store.table import Table, dumps
 class RunTable(Table):
     """A run is added when it starts and gets exactly one ending each time it runs."""
 
-    def add(self, run: Run) -> None:
+    def add(self, run: Run, comparison_ids: Sequence[str] = ()) -> None:
+        """Add a run with the judgements that it is to learn from, in order."""
         with self.store.transaction():
             self.insert(
                 "runs",
@@ -27,7 +28,7 @@ class RunTable(Table):
                     "settings": dumps(dict(run.settings)),
                     "parent_adapter_id": run.parent_adapter_id,
                     "reward_adapter_id": run.reward_adapter_id,
-                    "comparison_ids": dumps(run.comparison_ids),
+                    "judgements": dumps(dict(run.judgements)),
                     "provenance": dumps(dict(run.provenance)),
                     "status": run.status,
                     "reason": run.reason,
@@ -37,6 +38,7 @@ class RunTable(Table):
                     "adapter_name": run.adapter_name,
                 },
             )
+            self.insert("learned_from", {"run_id": run.id, "comparison_ids": dumps(comparison_ids)})
 
     def end(self, run_id: str, status: RunStatus, reason: str = "", report: Mapping[str, object] | None = None) -> None:
         """Give a running run its ending; a run that has one keeps it."""
@@ -107,6 +109,11 @@ class RunTable(Table):
             return _run(row)
         raise KeyError(run_id)
 
+    def comparison_ids(self, run_id: str) -> tuple[str, ...]:
+        """The judgements that a run learned from, in order."""
+        found = self.rows("SELECT comparison_ids FROM learned_from WHERE run_id = ?", [run_id])
+        return tuple(id for row in found for id in json.loads(row["comparison_ids"]))
+
     def metrics(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
         """Every curve of a run, (step, value) by step."""
         curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
@@ -128,6 +135,5 @@ class RunTable(Table):
 
 
 def _run(row: dict[str, Any]) -> Run:
-    read = {name: json.loads(row[name]) for name in ("settings", "provenance", "report")}
-    ids = tuple(json.loads(row["comparison_ids"]))
-    return Run(**row | read | {"comparison_ids": ids, "status": RunStatus(row["status"])})
+    read = {name: json.loads(row[name]) for name in ("settings", "judgements", "provenance", "report")}
+    return Run(**row | read | {"status": RunStatus(row["status"])})

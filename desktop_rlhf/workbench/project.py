@@ -261,11 +261,14 @@ class Project:
         """KeyError when there is none."""
         return self._store.runs.get(run_id)
 
+    def learned_from(self, run_id: str) -> tuple[str, ...]:
+        """The ids of the judgements that a run learned from, in order."""
+        return self._store.runs.comparison_ids(run_id)
+
     def sources(self, run: Run) -> Sources:
         """What the run learned from, by kind."""
-        modes = self._store.comparisons.modes_of(run.comparison_ids)
-        demonstrations, judgements = modes.get(DEMONSTRATION, 0), modes.get(SINGLE, 0)
-        return Sources(len(run.comparison_ids) - demonstrations - judgements, demonstrations, judgements)
+        demonstrations, judgements = run.judgements.get(DEMONSTRATION, 0), run.judgements.get(SINGLE, 0)
+        return Sources(sum(run.judgements.values()) - demonstrations - judgements, demonstrations, judgements)
 
     def metrics(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
         """Every curve of a run: (step, value) by step."""

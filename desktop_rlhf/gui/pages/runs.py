@@ -212,10 +212,15 @@ def _run_cells(run: Run, adapter: Adapter | None, name_of: _NameOf) -> tuple[str
         spec.title if spec else run.algorithm,
         moment(run.created_at),
         STATUS_WORDS[run.status],
-        str(len(run.comparison_ids)) if run.comparison_ids else "–",
+        _judgements(run),
         adapter.name if adapter else "–",
         name_of(run.parent_adapter_id),
     )
+
+
+def _judgements(run: Run) -> str:
+    """How many it learned from."""
+    return str(sum(run.judgements.values()) or "–")
 
 
 def _adapter_cells(adapter: Adapter, run: Run | None, name_of: _NameOf) -> tuple[str, ...]:
@@ -225,7 +230,7 @@ def _adapter_cells(adapter: Adapter, run: Run | None, name_of: _NameOf) -> tuple
         adapter.kind.value,
         name_of(adapter.parent_id),
         spec.title if spec else "–",
-        str(len(run.comparison_ids)) if run and run.comparison_ids else "–",
+        _judgements(run) if run else "–",
         moment(adapter.created_at),
     )
 

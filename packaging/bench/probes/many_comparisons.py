@@ -47,7 +47,7 @@ COLUMNS = {
     "groups": "id, prompt_id, to_label",
     "completions": "id, prompt_id, group_id, adapter_id, text, completion_ids, ended, sampler, seed, created_at",
     "comparisons": (
-        "id, prompt_id, group_id, mode, outcome, strength, flagged, labeller, duration_s, created_at"
+        "id, prompt_id, group_id, mode, outcome, strength, flagged, labeller, duration_s, created_at, made_here"
     ),
     "compared": "comparison_id, place, completion_id, rank",
 }
@@ -80,7 +80,7 @@ def _completion(i: int, k: int, groups: int, prompts: int) -> tuple[object, ...]
 def _comparison(i: int, groups: int, prompts: int) -> tuple[object, ...]:
     outcome = "tie" if i % 10 == 0 else "ranked"
     flagged = int(i % 100 == 0)
-    return _id("c", i, groups), _of(i, prompts), _id("g", i, groups), "pairwise", outcome, None, flagged, "me", 4.0, AT
+    return _id("c", i, groups), _of(i, prompts), _id("g", i, groups), "pairwise", outcome, None, flagged, "me", 4.0, AT, 1
 
 
 def _compared(i: int, k: int, groups: int) -> tuple[object, ...]:
