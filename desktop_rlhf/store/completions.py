@@ -11,6 +11,7 @@ from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.store import clock
 from desktop_rlhf.store.table import Table, dumps, marks
 
+
 class CompletionTable(Table):
     """Completions stay as they were sampled."""
 

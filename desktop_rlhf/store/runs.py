@@ -73,18 +73,10 @@ class RunTable(Table):
     ) -> None:
         """Add curve points, samples and notes in one commit. A point that is there already is written over."""
         with self.store.transaction():
-            for point in points:
-                finite = math.isfinite(point.value)
-                self.store.db["metrics"].insert(
-                    {
-                        "run_id": run_id,
-                        "name": point.name,
-                        "step": point.step,
-                        "value": float(point.value) if finite else None,
-                        "not_finite": None if finite else str(float(point.value)),
-                    },
-                    replace=True,
-                )
+            self.store.db.conn.executemany(
+                "INSERT OR REPLACE INTO metrics (run_id, name, step, value, not_finite) VALUES (?, ?, ?, ?, ?)",
+                ((run_id, point.name, point.step, *_in_words(point.value)) for point in points),
+            )
             for shown in samples:
                 self.insert(
                     "samples",
@@ -116,10 +108,10 @@ class RunTable(Table):
 
     def metrics(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
         """Every curve of a run, (step, value) by step."""
+        sql = "SELECT name, step, coalesce(value, not_finite) FROM metrics WHERE run_id = ? ORDER BY name, step"
         curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        for row in self.rows("SELECT * FROM metrics WHERE run_id = ? ORDER BY name, step", [run_id]):
-            value = float(row["not_finite"]) if row["value"] is None else row["value"]
-            curves[row["name"]].append((row["step"], value))
+        for name, step, value in self.store.db.execute(sql, [run_id]).fetchall():
+            curves[name].append((step, float(value)))
         return dict(curves)
 
     def samples(self, run_id: str) -> list[SampleShown]:
@@ -132,6 +124,11 @@ class RunTable(Table):
         return [
             row["sentence"] for row in self.rows("SELECT sentence FROM notes WHERE run_id = ? ORDER BY rowid", [run_id])
         ]
+
+
+def _in_words(value: float) -> tuple[float | None, str | None]:
+    """(value, None), or (None, its name) for one that SQLite would take for NULL or cannot hold."""
+    return (float(value), None) if math.isfinite(value) else (None, str(float(value)))
 
 
 def _run(row: dict[str, Any]) -> Run:

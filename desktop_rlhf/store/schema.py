@@ -114,10 +114,13 @@ def m002_the_name_a_run_was_to_give(db: Database) -> None:
 def m003_what_is_asked_at_every_key(db: Database) -> None:
     """Which groups wait, how often a prompt was sampled and how many judgements stand are kept and not counted anew;
     what a run learned from stands apart from what is listed of it."""
+    usual = db.execute("PRAGMA cache_size").fetchone()[0]
+    db.execute("PRAGMA cache_size = -262144")  # of this connection, in kB: a long file is looked up in here and there
     db.execute("DROP TRIGGER comparisons_UPDATE")
     for statement in _KEPT.split(";;"):
         db.execute(statement)
     db.execute(_APPEND_ONLY.format(table="comparisons", event="UPDATE"))
+    db.execute(f"PRAGMA cache_size = {usual}")
 
 
 _KEPT = """
@@ -131,7 +134,10 @@ CREATE TABLE standing (
 UPDATE groups SET waiting = 1 WHERE to_label AND NOT EXISTS (
     SELECT 1 FROM comparisons LEFT JOIN retractions ON comparison_id = comparisons.id
     WHERE comparisons.group_id = groups.id AND comparison_id IS NULL);;
-UPDATE prompts SET sampled = (SELECT count(*) FROM groups WHERE prompt_id = prompts.id AND to_label);;
+UPDATE prompts SET sampled = n
+    FROM (SELECT prompt_id, count(*) AS n FROM groups WHERE to_label GROUP BY +prompt_id) AS counted
+    WHERE prompt_id = prompts.id;;
+DROP INDEX groups_by_prompt;;
 UPDATE comparisons SET made_here = 1 WHERE group_id IN (SELECT id FROM groups WHERE to_label);;
 INSERT INTO standing SELECT mode, outcome, flagged, count(*) FROM comparisons
     WHERE id NOT IN (SELECT comparison_id FROM retractions) GROUP BY mode, outcome, flagged;;

@@ -132,6 +132,11 @@ class Project:
         """In the order they came."""
         return self._store.prompts.all(split)
 
+    @property
+    def has_prompts(self) -> bool:
+        """Whether there is any, of whatever split."""
+        return self._store.prompts.count() > 0
+
     def _add_starter_prompts(self) -> None:
         self._store.prompts.add([(prompt, prompt_key(prompt)) for prompt in starter_prompts()])
 

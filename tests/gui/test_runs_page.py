@@ -21,7 +21,7 @@ def history(project):
 
     def add(run_id, algorithm, parent=None, reward=None, report=None, status=RunStatus.COMPLETED, made=""):
         provenance = {"torch": "2.13.0"}
-        store.runs.add(Run(run_id, algorithm, {"seed": 7}, parent, reward, ("one", "two"), provenance))
+        store.runs.add(Run(run_id, algorithm, {"seed": 7}, parent, reward, {"pairwise": 2}, provenance))
         points = [MetricPoint(1, "loss", 0.69), MetricPoint(1, "objective/kl", 0.1)]
         store.runs.record(run_id, points, [SampleShown(1, "Hello?", f"said by {run_id}")], [])
         store.runs.end(run_id, status, "The disk is full." if status is RunStatus.FAILED else "", report or {})
@@ -157,7 +157,8 @@ def test_that_a_run_tells_what_it_learned_from_by_kind(qtbot, project, engine, t
     (tmp_path / "said.jsonl").write_text("\n".join(map(json.dumps, rows)))
     project.import_file(tmp_path / "said.jsonl")
     store = Store.open(project.path / STORE_FILE)
-    store.runs.add(Run("r", "kto", {}, None, None, tuple(c.id for c in store.comparisons.all()), {}))
+    ids = [comparison.id for comparison in store.comparisons.all()]
+    store.runs.add(Run("r", "kto", {}, None, None, store.comparisons.modes_of(ids), {}), ids)
     store.close()
     page = RunsPage(project, engine)
     qtbot.addWidget(page)

@@ -190,7 +190,8 @@ SECOND_SCHEMA = """
     INSERT INTO compared SELECT comparisons.id, k, group_id || '-' || k, k + 1
         FROM comparisons, (SELECT 0 AS k UNION SELECT 1);
     INSERT INTO retractions VALUES ('taken back!', 't');
-    INSERT INTO runs VALUES ('r', 'dpo', '{}', NULL, NULL, '["judged!", "imported!"]', '{}', 'running', '', '{}', 't', '', '')
+    INSERT INTO runs VALUES
+        ('r', 'dpo', '{}', NULL, NULL, '["judged!", "imported!"]', '{}', 'running', '', '{}', 't', '', '');
 """
 
 

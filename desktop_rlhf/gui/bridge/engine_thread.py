@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
@@ -36,7 +37,9 @@ MakeEngine = Callable[[Path, Say], EngineLike]
 
 
 def _make_engine(project_path: Path, say: Say) -> EngineLike:
-    # Imported here, on the engine's thread: the window is up before the libraries are.
+    # Imported here, on the engine's thread: the window is up before the libraries are. The first is the window's own,
+    # which would stand still for it when a page with curves is first shown.
+    import_module("pyqtgraph")
     from desktop_rlhf.workbench.engine import Engine
 
     # One core is left to the window; torch does not miss it (more threads than free cores made steps slower).

@@ -9,7 +9,6 @@ from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFormLayout,
-    QHeaderView,
     QSplitter,
     QTableWidget,
     QTableWidgetItem,
@@ -248,7 +247,6 @@ def _table(name: str, says: str, columns: Sequence[str]) -> QTableWidget:
     table.setAlternatingRowColors(True)
     table.verticalHeader().hide()
     header = table.horizontalHeader()
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     header.setStretchLastSection(True)
     header.setHighlightSections(False)
     table.setMinimumWidth(260)
@@ -256,19 +254,24 @@ def _table(name: str, says: str, columns: Sequence[str]) -> QTableWidget:
 
 
 def _fill(table: QTableWidget, rows: Sequence[tuple[str, tuple[str, ...]]]) -> None:
-    """Show rows of (id, cells), keeping the one that was selected, without a signal."""
+    """Show rows of (id, cells), keeping the one that was selected, without a signal. What stands there stays."""
     chosen = _selected(table)
     with QSignalBlocker(table):
         table.clearSelection()
         table.setRowCount(len(rows))
         for i, (row_id, cells) in enumerate(rows):
             for j, text in enumerate(cells):
-                item = QTableWidgetItem(text)
-                item.setData(Qt.ItemDataRole.UserRole, row_id)
-                item.setToolTip(text)
-                table.setItem(i, j, item)
+                item = table.item(i, j)
+                if item is None:
+                    item = QTableWidgetItem()
+                    table.setItem(i, j, item)
+                if (item.text(), item.data(Qt.ItemDataRole.UserRole)) != (text, row_id):
+                    item.setText(text)
+                    item.setToolTip(text)
+                    item.setData(Qt.ItemDataRole.UserRole, row_id)
             if row_id == chosen:
                 table.selectRow(i)
+    table.resizeColumnsToContents()  # once: a header that does it by itself measures at every cell
 
 
 def _selected(table: QTableWidget) -> str | None:

@@ -80,7 +80,19 @@ def _completion(i: int, k: int, groups: int, prompts: int) -> tuple[object, ...]
 def _comparison(i: int, groups: int, prompts: int) -> tuple[object, ...]:
     outcome = "tie" if i % 10 == 0 else "ranked"
     flagged = int(i % 100 == 0)
-    return _id("c", i, groups), _of(i, prompts), _id("g", i, groups), "pairwise", outcome, None, flagged, "me", 4.0, AT, 1
+    return (
+        _id("c", i, groups),
+        _of(i, prompts),
+        _id("g", i, groups),
+        "pairwise",
+        outcome,
+        None,
+        flagged,
+        "me",
+        4.0,
+        AT,
+        1,
+    )
 
 
 def _compared(i: int, k: int, groups: int) -> tuple[object, ...]:

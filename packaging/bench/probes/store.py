@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from bench.probes.figures import say, small, spread
 from bench.probes.many_comparisons import fill
@@ -14,6 +17,7 @@ from desktop_rlhf.workbench.project import Project
 
 COMPARISONS, FEW = 1_000_000, 10_000
 LABELS, UNDONE = 300, 50
+T = TypeVar("T")
 
 
 class Stopwatches:
@@ -38,13 +42,21 @@ def measure(path: Path, labels: int, undone: int) -> Stopwatches:
     for _ in range(labels):
         showing = watches.time("next", project.next_showing)
         assert showing is not None
-        watches.time("save", lambda: project.save_comparison(showing, Outcome.RANKED, (1, 2)))
+        watches.time("save", partial(project.save_comparison, showing, Outcome.RANKED, (1, 2)))
         watches.time("counts", project.label_counts)
+        watches.time("fsync of 4 kB alone", partial(_written, path / "written"))
     for _ in range(undone):
         watches.time("undo", project.undo)
     watches.time("prompts to sample", lambda: project.prompts_to_sample(8))
     project.close()
     return watches
+
+
+def _written(path: Path) -> None:
+    """What the disk takes by itself: no save can be faster."""
+    with path.open("ab") as file:
+        file.write(bytes(4096))
+        os.fsync(file.fileno())
 
 
 def main() -> None:
