@@ -252,6 +252,11 @@ class Project:
         """Newest first."""
         return self._store.adapters.all(kind)
 
+    @property
+    def has_reward_model(self) -> bool:
+        """Whether one was trained."""
+        return self._store.adapters.holds(AdapterKind.REWARD)
+
     def runs(self) -> list[Run]:
         """Newest first."""
         return self._store.runs.all()

@@ -7,12 +7,12 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 from PySide6.QtCore import QObject, QThread, QTimer, Signal, Slot
 
+from desktop_rlhf.gui.bridge.libraries import read_ahead
 from desktop_rlhf.records.errors import WorldError
 from desktop_rlhf.workbench.messages import Command, EngineFailed, ModelLoaded, News
 
@@ -37,9 +37,8 @@ MakeEngine = Callable[[Path, Say], EngineLike]
 
 
 def _make_engine(project_path: Path, say: Say) -> EngineLike:
-    # Imported here, on the engine's thread: the window is up before the libraries are. The first is the window's own,
-    # which would stand still for it when a page with curves is first shown.
-    import_module("pyqtgraph")
+    read_ahead()
+    # Imported here, on the engine's thread: the window is up before the libraries are.
     from desktop_rlhf.workbench.engine import Engine
 
     # One core is left to the window; torch does not miss it (more threads than free cores made steps slower).

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 from bench.probes.figures import say, small, spread
 from bench.probes.session import JUDGED, WAITING, lived, prepared
 
 SECONDS, FEW = 60.0, 25.0
 
 
+class Idle(threading.Thread):
+    """How late a sleep of 16 ms ends in a process that does nothing: what the machine adds by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.late: list[float] = []
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            began = time.perf_counter()
+            time.sleep(0.016)
+            self.late.append(1000 * (time.perf_counter() - began) - 16)
+
+
 def main() -> None:
+    few = small(__doc__)
     with prepared(JUDGED, WAITING) as project:
-        _, said = lived(project, FEW if small(__doc__) else SECONDS)
+        idle = Idle()
+        idle.start()
+        _, said = lived(project, FEW if few else SECONDS)
+        idle.over.set()
+        idle.join()
     ticks = said["end"]["late"]
     by_stage: dict[str, list[float]] = {}
     for late, _, doing in ticks:
@@ -23,6 +46,7 @@ def main() -> None:
         late_ms["p99"],
         "ms late, p99",
         late_ms=late_ms,
+        idle_process_late_ms=spread(idle.late),
         by_stage={doing: spread(late) for doing, late in by_stage.items()},
         worst=worst,
     )
