@@ -9,12 +9,13 @@ TIMES, FEW = 5, 1
 
 
 def main() -> None:
-    took = []
+    took, busy = [], []
     for _ in range(FEW if small(__doc__) else TIMES):
         with prepared() as project:
             after, _ = lived(project, seconds=300, until="pair")
         took.append(after["pair"])
-    say(spread(took)["p50"], "s", seconds=spread(took))
+        busy.append(after["processor"])
+    say(spread(took)["p50"], "s", seconds=spread(took), processor_s=spread(busy))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ TIMES, FEW = 11, 3
 
 
 def main() -> None:
-    took, torch = [], False
+    took, busy, torch = [], [], False
     for _ in range(FEW if small(__doc__) else TIMES):
         after, said = lived(None, seconds=30, until="window")
         took.append(after["window"])
+        busy.append(after["processor"])
         torch |= said["window"]["torch"]
-    say(spread(took)["p50"], "s", seconds=spread(took), torch_was_loaded=torch)
+    say(spread(took)["p50"], "s", seconds=spread(took), processor_s=spread(busy), torch_was_loaded=torch)
 
 
 if __name__ == "__main__":
