@@ -114,7 +114,7 @@ def main() -> None:
             self.project, self.seconds = project, seconds
             self.window: MainWindow | None = None
             self.page: LabelPage | None = None
-            self.doing = "the window is made"
+            self.doing = "the project is opened"
             self.late: list[tuple[float, float, str]] = []
             self.painted: list[float] = []
             self.pressed: float | None = None
@@ -130,6 +130,7 @@ def main() -> None:
                     self.window = watched
                     application.removeEventFilter(self)
                     say("window", torch="torch" in sys.modules)
+                    self.start()  # before, there is no window that could be late
                 elif self.pressed is not None or not self.paired:
                     QTimer.singleShot(0, self.after_paint)
             return False
@@ -203,7 +204,6 @@ def main() -> None:
     application = QApplication(sys.argv[:1])
     watch = Watch(Path(sys.argv[1]) if sys.argv[1] else None, float(sys.argv[2]))
     application.installEventFilter(watch)
-    watch.start()
     program.run(watch.project)
 
 
