@@ -225,7 +225,6 @@ def runs(arguments: argparse.Namespace) -> Result:
         lines.append(_line(run.id, run.algorithm, status, adapters.get(run.id), run.created_at))
     data = [
         dataclasses.asdict(run)
-        | {"comparison_ids": len(run.comparison_ids)}
         | {"adapter": dataclasses.asdict(adapters[run.id]) if run.id in adapters else None}
         | {"resumable": run.id in resumable, "notes": notes[run.id]}
         for run in found

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
-from desktop_rlhf.gui.pages.compare import ComparePage
 from desktop_rlhf.gui.pages.label import LabelPage
 from desktop_rlhf.gui.pages.prompts import PromptsPage
-from desktop_rlhf.gui.pages.reward import RewardPage
-from desktop_rlhf.gui.pages.runs import RunsPage
-from desktop_rlhf.gui.pages.train import TrainPage
 from desktop_rlhf.gui.widgets.banner import Banner
 from desktop_rlhf.gui.widgets.job_strip import JobStrip
 from desktop_rlhf.gui.widgets.rail import Rail
@@ -23,16 +19,48 @@ from desktop_rlhf.reward.spec import RewardSpec
 from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, ModelLoaded, ModelLoading, News
 from desktop_rlhf.workbench.project import Project
 
-Page: TypeAlias = PromptsPage | LabelPage | RewardPage | TrainPage | ComparePage | RunsPage
-PAGES: dict[str, tuple[str, type[Page]]] = {
-    "prompts": ("Prompts", PromptsPage),
-    "label": ("Label", LabelPage),
-    "reward": ("Reward model", RewardPage),
-    "train": ("Train", TrainPage),
-    "compare": ("Compare", ComparePage),
-    "runs": ("Runs", RunsPage),
+if TYPE_CHECKING:
+    from desktop_rlhf.gui.pages.compare import ComparePage
+    from desktop_rlhf.gui.pages.reward import RewardPage
+    from desktop_rlhf.gui.pages.runs import RunsPage
+    from desktop_rlhf.gui.pages.train import TrainPage
+
+    Page: TypeAlias = PromptsPage | LabelPage | RewardPage | TrainPage | ComparePage | RunsPage
+
+TITLES = {
+    "prompts": "Prompts",
+    "label": "Label",
+    "reward": "Reward model",
+    "train": "Train",
+    "compare": "Compare",
+    "runs": "Runs",
 }
-TITLES = {name: title for name, (title, _) in PAGES.items()}
+
+
+def _page_type(name: str) -> type[Page]:
+    """Those with curves are imported when they are first shown: what draws them takes as long as all the rest."""
+    match name:
+        case "prompts":
+            return PromptsPage
+        case "label":
+            return LabelPage
+        case "reward":
+            from desktop_rlhf.gui.pages.reward import RewardPage
+
+            return RewardPage
+        case "train":
+            from desktop_rlhf.gui.pages.train import TrainPage
+
+            return TrainPage
+        case "compare":
+            from desktop_rlhf.gui.pages.compare import ComparePage
+
+            return ComparePage
+        case "runs":
+            from desktop_rlhf.gui.pages.runs import RunsPage
+
+            return RunsPage
+    raise KeyError(name)
 
 
 class Workspace(QWidget):
@@ -57,16 +85,7 @@ class Workspace(QWidget):
         self._banner = Banner("engine-banner", "Start the engine again")
         self._banner.retry.connect(engine.start)
         self._stack = QStackedWidget()
-        self._pages: dict[str, Page] = {name: page(project, engine) for name, (_, page) in PAGES.items()}
-        for page in self._pages.values():
-            self._stack.addWidget(page)
-            page.go_to.connect(self.show_page)
-            engine.news.connect(page.take_news)
-        label, runs = self._pages["label"], self._pages["runs"]
-        assert isinstance(label, LabelPage)
-        assert isinstance(runs, RunsPage)
-        runs.sample_from.connect(label.sample_from)
-        runs.resume_run.connect(self._resume_run)
+        self._pages: dict[str, Page] = {}
         self.strip = JobStrip()
         self.strip.pause.connect(engine.pause)
         self.strip.resume.connect(engine.resume)
@@ -87,20 +106,30 @@ class Workspace(QWidget):
         column.setSpacing(0)
         column.addLayout(row, 1)
         column.addWidget(self.strip)
-        self.show_page("label" if project.prompts() else "prompts")
+        self.page("label")  # it has the engine write ahead, whatever page is open
+        self.show_page("label" if project.has_prompts else "prompts")
 
     @property
     def page_name(self) -> str:
         """The page that is open."""
         return next(name for name, page in self._pages.items() if page is self._stack.currentWidget())
 
-    def page(self, name: str) -> QWidget:
-        """The page of that name."""
+    def page(self, name: str) -> Page:
+        """The page of that name. It is built when it is first asked for: all of them at once would hold the window."""
+        if name not in self._pages:
+            page = self._pages[name] = _page_type(name)(self.project, self.engine)
+            self._stack.addWidget(page)
+            page.go_to.connect(self.show_page)
+            self.engine.news.connect(page.take_news)
+            if name == "runs":
+                runs = cast("RunsPage", page)
+                runs.sample_from.connect(self._sample_from)
+                runs.resume_run.connect(self._resume_run)
         return self._pages[name]
 
     def show_page(self, name: str) -> None:
         """Open a page and have it read the store."""
-        page = self._pages[name]
+        page = self.page(name)
         self._rail.mark(name)
         self._stack.setCurrentWidget(page)
         page.refresh()
@@ -109,7 +138,7 @@ class Workspace(QWidget):
     def import_prompts(self) -> None:
         """Open the Prompts page and ask for a file."""
         self.show_page("prompts")
-        prompts = self._pages["prompts"]
+        prompts = self.page("prompts")
         assert isinstance(prompts, PromptsPage)
         prompts.choose_file()
 
@@ -131,11 +160,15 @@ class Workspace(QWidget):
         """Show an error that no page showed."""
         self._banner.show_error(error)
 
+    def _sample_from(self, adapter_id: str) -> None:
+        label = self.page("label")
+        assert isinstance(label, LabelPage)
+        label.sample_from(adapter_id)
+
     def _resume_run(self, run_id: str) -> None:
         """On the page where such runs are started."""
         name = "reward" if self.project.run(run_id).algorithm == RewardSpec.name else "train"
-        page = self._pages[name]
-        assert isinstance(page, RewardPage | TrainPage)
+        page = cast("RewardPage | TrainPage", self.page(name))
         if page.run.busy:
             self.strip.toast.say("Another run is under way. Resume this one when it has ended.")
             return

@@ -26,7 +26,8 @@ class Run:
         settings:          every field of the spec by name.
         parent_adapter_id: the policy adapter it started from; None is the base.
         reward_adapter_id: the reward model it was trained against, if any.
-        comparison_ids:    the judgements it learned from, in order.
+        judgements:        how many it learned from, by labelling mode. Which ones they are stands apart, since they may
+                           be very many.
         provenance:        versions, hashes, seed, threads, device and dtype, by name.
         adapter_name:      what its adapter is to be called; empty leaves it to the program.
         reason:            why it failed or stopped, one sentence.
@@ -38,7 +39,7 @@ class Run:
     settings: Mapping[str, object]
     parent_adapter_id: str | None
     reward_adapter_id: str | None
-    comparison_ids: tuple[str, ...]
+    judgements: Mapping[str, int]
     provenance: Mapping[str, object]
     status: RunStatus = RunStatus.RUNNING
     reason: str = ""

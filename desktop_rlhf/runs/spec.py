@@ -127,6 +127,16 @@ class KnownSetting:
 
 def settings_of(spec: type[AlgorithmSpec]) -> tuple[KnownSetting, ...]:
     """The fields of a spec in the order they were declared."""
+    if spec not in _read:
+        _read[spec] = _settings_of(spec)
+    return _read[spec]
+
+
+_read: dict[type[AlgorithmSpec], tuple[KnownSetting, ...]] = {}
+"""They are asked for at every key in a form, and reading the annotations takes milliseconds."""
+
+
+def _settings_of(spec: type[AlgorithmSpec]) -> tuple[KnownSetting, ...]:
     types = get_type_hints(spec)
     known = []
     for declared in dataclasses.fields(spec):

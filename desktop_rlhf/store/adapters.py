@@ -28,8 +28,12 @@ class AdapterTable(Table):
 
     def all(self, kind: AdapterKind | None = None) -> list[Adapter]:
         """Newest first."""
-        rows = self.rows("SELECT * FROM adapters ORDER BY rowid DESC")
-        return [Adapter(**row | {"kind": AdapterKind(row["kind"])}) for row in rows if kind in (None, row["kind"])]
+        rows = self.rows("SELECT * FROM adapters WHERE ? IN ('', kind) ORDER BY rowid DESC", [kind or ""])
+        return [Adapter(**row | {"kind": AdapterKind(row["kind"])}) for row in rows]
+
+    def holds(self, kind: AdapterKind) -> bool:
+        """Whether there is one of this kind."""
+        return bool(self.value("SELECT EXISTS (SELECT 1 FROM adapters WHERE kind = ?)", [kind]))
 
     def get(self, adapter_id: str) -> Adapter:
         """KeyError when there is none."""

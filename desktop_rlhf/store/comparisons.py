@@ -10,7 +10,7 @@ from desktop_rlhf.records.comparisons import Comparison, Outcome
 from desktop_rlhf.store import clock
 from desktop_rlhf.store.table import Table, dumps
 
-_STANDING = "FROM comparisons WHERE id NOT IN (SELECT comparison_id FROM retractions)"
+_STANDING = "FROM comparisons WHERE NOT EXISTS (SELECT 1 FROM retractions WHERE comparison_id = comparisons.id)"
 
 
 class ComparisonTable(Table):
@@ -21,13 +21,15 @@ class ComparisonTable(Table):
         with self.store.transaction():
             if self.value("SELECT count(*) FROM comparisons WHERE id = ?", [comparison.id]):
                 return
-            group_id = self.value("SELECT group_id FROM completions WHERE id = ?", [comparison.completion_ids[0]])
+            sql = "SELECT id, to_label FROM groups WHERE id = (SELECT group_id FROM completions WHERE id = ?)"
+            (group,) = self.rows(sql, [comparison.completion_ids[0]])
             self.insert(
                 "comparisons",
                 {
                     "id": comparison.id,
                     "prompt_id": comparison.prompt_id,
-                    "group_id": group_id,
+                    "group_id": group["id"],
+                    "made_here": group["to_label"],
                     "mode": comparison.mode,
                     "outcome": comparison.outcome,
                     "strength": comparison.strength,
@@ -52,8 +54,7 @@ class ComparisonTable(Table):
 
     def last(self) -> Comparison | None:
         """The newest judgement that was made here; imported ones have no showing to go back to."""
-        here = "group_id IN (SELECT id FROM groups WHERE to_label)"
-        found = self._read(f"SELECT * {_STANDING} AND {here} ORDER BY rowid DESC LIMIT 1")
+        found = self._read(f"{_STANDING} AND made_here = 1 ORDER BY rowid DESC LIMIT 1")
         return found[0] if found else None
 
     def holds_pair(self, prompt_id: str, chosen: str, rejected: str) -> bool:
@@ -78,35 +79,33 @@ class ComparisonTable(Table):
 
     def all(self) -> list[Comparison]:
         """Oldest first."""
-        return self._read(f"SELECT * {_STANDING} ORDER BY rowid")
+        return self._read(f"{_STANDING} ORDER BY rowid")
 
     def get_all(self, comparison_ids: Sequence[str]) -> list[Comparison]:
         """The judgements with these ids, oldest first, whether they still stand or not."""
-        sql = "SELECT * FROM comparisons WHERE id IN (SELECT value FROM json_each(?)) ORDER BY rowid"
-        return self._read(sql, [dumps(comparison_ids)])
+        chosen = "FROM comparisons WHERE id IN (SELECT value FROM json_each(?)) ORDER BY rowid"
+        return self._read(chosen, [dumps(comparison_ids)])
 
     def counts(self) -> dict[tuple[str, Outcome], int]:
         """How many there are of each mode and outcome."""
-        rows = self.rows(f"SELECT mode, outcome, count(*) AS n {_STANDING} GROUP BY mode, outcome")
+        rows = self.rows("SELECT mode, outcome, sum(n) AS n FROM standing WHERE n > 0 GROUP BY mode, outcome")
         return {(str(row["mode"]), Outcome(row["outcome"])): int(row["n"]) for row in rows}
 
     def flagged(self) -> int:
         """How many carry a flag."""
-        return int(self.value(f"SELECT count(*) {_STANDING} AND flagged"))
+        return int(self.value("SELECT coalesce(sum(n), 0) FROM standing WHERE flagged"))
 
     def modes_of(self, comparison_ids: Sequence[str]) -> dict[str, int]:
         """How many of the judgements with these ids are of each mode, whether they still stand or not."""
         sql = "SELECT mode, count(*) AS n FROM comparisons WHERE id IN (SELECT value FROM json_each(?)) GROUP BY mode"
         return {str(row["mode"]): int(row["n"]) for row in self.rows(sql, [dumps(comparison_ids)])}
 
-    def _read(self, sql: str, values: Sequence[str] = ()) -> list[Comparison]:
-        rows = list(self.rows(sql, values))
+    def _read(self, chosen: str, values: Sequence[str] = ()) -> list[Comparison]:
+        """``chosen`` is a query from FROM on, which says which judgements and in what order."""
+        rows = list(self.rows(f"SELECT * {chosen}", values))
         places: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        if len(rows) == 1:
-            found = self.rows("SELECT * FROM compared WHERE comparison_id = ? ORDER BY place", [rows[0]["id"]])
-        else:
-            found = self.rows("SELECT * FROM compared ORDER BY comparison_id, place")
-        for place in found:
+        sql = f"SELECT * FROM compared WHERE comparison_id IN (SELECT id {chosen}) ORDER BY comparison_id, place"
+        for place in self.rows(sql, values):
             places[place["comparison_id"]].append(place)
         return [_comparison(row, places[row["id"]]) for row in rows]
 

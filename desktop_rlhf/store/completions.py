@@ -11,12 +11,6 @@ from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.store import clock
 from desktop_rlhf.store.table import Table, dumps, marks
 
-_WAITING = """
-    FROM groups WHERE to_label AND NOT EXISTS (
-        SELECT 1 FROM comparisons LEFT JOIN retractions ON comparison_id = comparisons.id
-        WHERE comparisons.group_id = groups.id AND comparison_id IS NULL)
-"""
-
 
 class CompletionTable(Table):
     """Completions stay as they were sampled."""
@@ -59,11 +53,12 @@ class CompletionTable(Table):
 
     def first_waiting(self) -> str | None:
         """Id of the oldest group that waits for a label."""
-        return next((str(row["id"]) for row in self.rows(f"SELECT id {_WAITING} ORDER BY rowid LIMIT 1")), None)
+        sql = "SELECT id FROM groups WHERE waiting = 1 ORDER BY rowid LIMIT 1"
+        return next((str(row["id"]) for row in self.rows(sql)), None)
 
     def waiting(self) -> int:
         """How many groups wait for a label."""
-        return int(self.value(f"SELECT count(*) {_WAITING}"))
+        return int(self.value("SELECT count(*) FROM groups WHERE waiting = 1"))
 
 
 def _completion(row: dict[str, Any]) -> Completion:

@@ -56,10 +56,7 @@ class PromptTable(Table):
 
     def least_sampled(self, count: int) -> list[Prompt]:
         """Training prompts with the fewest groups to label, in the order they were added."""
-        sql = """
-            SELECT prompts.* FROM prompts LEFT JOIN groups ON groups.prompt_id = prompts.id AND groups.to_label
-            WHERE split = 'train' GROUP BY prompts.id ORDER BY count(groups.id), prompts.rowid LIMIT ?
-        """
+        sql = "SELECT * FROM prompts WHERE split = 'train' ORDER BY sampled, rowid LIMIT ?"
         return [_prompt(row) for row in self.rows(sql, [count])]
 
 

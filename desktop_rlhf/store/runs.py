@@ -17,7 +17,8 @@ from desktop_rlhf.store.table import Table, dumps
 class RunTable(Table):
     """A run is added when it starts and gets exactly one ending each time it runs."""
 
-    def add(self, run: Run) -> None:
+    def add(self, run: Run, comparison_ids: Sequence[str] = ()) -> None:
+        """Add a run with the judgements that it is to learn from, in order."""
         with self.store.transaction():
             self.insert(
                 "runs",
@@ -27,7 +28,7 @@ class RunTable(Table):
                     "settings": dumps(dict(run.settings)),
                     "parent_adapter_id": run.parent_adapter_id,
                     "reward_adapter_id": run.reward_adapter_id,
-                    "comparison_ids": dumps(run.comparison_ids),
+                    "judgements": dumps(dict(run.judgements)),
                     "provenance": dumps(dict(run.provenance)),
                     "status": run.status,
                     "reason": run.reason,
@@ -37,6 +38,7 @@ class RunTable(Table):
                     "adapter_name": run.adapter_name,
                 },
             )
+            self.insert("learned_from", {"run_id": run.id, "comparison_ids": dumps(comparison_ids)})
 
     def end(self, run_id: str, status: RunStatus, reason: str = "", report: Mapping[str, object] | None = None) -> None:
         """Give a running run its ending; a run that has one keeps it."""
@@ -71,18 +73,10 @@ class RunTable(Table):
     ) -> None:
         """Add curve points, samples and notes in one commit. A point that is there already is written over."""
         with self.store.transaction():
-            for point in points:
-                finite = math.isfinite(point.value)
-                self.store.db["metrics"].insert(
-                    {
-                        "run_id": run_id,
-                        "name": point.name,
-                        "step": point.step,
-                        "value": float(point.value) if finite else None,
-                        "not_finite": None if finite else str(float(point.value)),
-                    },
-                    replace=True,
-                )
+            self.store.db.conn.executemany(
+                "INSERT OR REPLACE INTO metrics (run_id, name, step, value, not_finite) VALUES (?, ?, ?, ?, ?)",
+                ((run_id, point.name, point.step, *_in_words(point.value)) for point in points),
+            )
             for shown in samples:
                 self.insert(
                     "samples",
@@ -107,12 +101,17 @@ class RunTable(Table):
             return _run(row)
         raise KeyError(run_id)
 
+    def comparison_ids(self, run_id: str) -> tuple[str, ...]:
+        """The judgements that a run learned from, in order."""
+        found = self.rows("SELECT comparison_ids FROM learned_from WHERE run_id = ?", [run_id])
+        return tuple(id for row in found for id in json.loads(row["comparison_ids"]))
+
     def metrics(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
         """Every curve of a run, (step, value) by step."""
+        sql = "SELECT name, step, coalesce(value, not_finite) FROM metrics WHERE run_id = ? ORDER BY name, step"
         curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        for row in self.rows("SELECT * FROM metrics WHERE run_id = ? ORDER BY name, step", [run_id]):
-            value = float(row["not_finite"]) if row["value"] is None else row["value"]
-            curves[row["name"]].append((row["step"], value))
+        for name, step, value in self.store.db.execute(sql, [run_id]).fetchall():
+            curves[name].append((step, float(value)))
         return dict(curves)
 
     def samples(self, run_id: str) -> list[SampleShown]:
@@ -127,7 +126,11 @@ class RunTable(Table):
         ]
 
 
+def _in_words(value: float) -> tuple[float | None, str | None]:
+    """(value, None), or (None, its name) for one that SQLite would take for NULL or cannot hold."""
+    return (float(value), None) if math.isfinite(value) else (None, str(float(value)))
+
+
 def _run(row: dict[str, Any]) -> Run:
-    read = {name: json.loads(row[name]) for name in ("settings", "provenance", "report")}
-    ids = tuple(json.loads(row["comparison_ids"]))
-    return Run(**row | read | {"comparison_ids": ids, "status": RunStatus(row["status"])})
+    read = {name: json.loads(row[name]) for name in ("settings", "judgements", "provenance", "report")}
+    return Run(**row | read | {"status": RunStatus(row["status"])})

@@ -110,10 +110,72 @@ def m002_the_name_a_run_was_to_give(db: Database) -> None:
     db.execute("ALTER TABLE runs ADD COLUMN adapter_name TEXT NOT NULL DEFAULT ''")
 
 
+@migrations()
+def m003_what_is_asked_at_every_key(db: Database) -> None:
+    """Which groups wait, how often a prompt was sampled and how many judgements stand are kept and not counted anew;
+    what a run learned from stands apart from what is listed of it."""
+    usual = db.execute("PRAGMA cache_size").fetchone()[0]
+    db.execute("PRAGMA cache_size = -262144")  # of this connection, in kB: a long file is looked up in here and there
+    db.execute("DROP TRIGGER comparisons_UPDATE")
+    for statement in _KEPT.split(";;"):
+        db.execute(statement)
+    db.execute(_APPEND_ONLY.format(table="comparisons", event="UPDATE"))
+    db.execute(f"PRAGMA cache_size = {usual}")
+
+
+_KEPT = """
+ALTER TABLE groups ADD COLUMN waiting INTEGER NOT NULL DEFAULT 0 CHECK (waiting IN (0, 1));;
+ALTER TABLE prompts ADD COLUMN sampled INTEGER NOT NULL DEFAULT 0;;
+ALTER TABLE comparisons ADD COLUMN made_here INTEGER NOT NULL DEFAULT 0 CHECK (made_here IN (0, 1));;
+CREATE TABLE standing (
+    mode TEXT NOT NULL, outcome TEXT NOT NULL, flagged INTEGER NOT NULL, n INTEGER NOT NULL,
+    PRIMARY KEY (mode, outcome, flagged)
+) STRICT, WITHOUT ROWID;;
+UPDATE groups SET waiting = 1 WHERE to_label AND NOT EXISTS (
+    SELECT 1 FROM comparisons LEFT JOIN retractions ON comparison_id = comparisons.id
+    WHERE comparisons.group_id = groups.id AND comparison_id IS NULL);;
+UPDATE prompts SET sampled = n
+    FROM (SELECT prompt_id, count(*) AS n FROM groups WHERE to_label GROUP BY +prompt_id) AS counted
+    WHERE prompt_id = prompts.id;;
+DROP INDEX groups_by_prompt;;
+UPDATE comparisons SET made_here = 1 WHERE group_id IN (SELECT id FROM groups WHERE to_label);;
+INSERT INTO standing SELECT mode, outcome, flagged, count(*) FROM comparisons
+    WHERE id NOT IN (SELECT comparison_id FROM retractions) GROUP BY mode, outcome, flagged;;
+CREATE INDEX groups_waiting ON groups (waiting) WHERE waiting = 1;;
+CREATE INDEX prompts_by_sampled ON prompts (split, sampled);;
+CREATE INDEX comparisons_made_here ON comparisons (made_here) WHERE made_here = 1;;
+CREATE TRIGGER group_waits AFTER INSERT ON groups WHEN NEW.to_label BEGIN
+    UPDATE groups SET waiting = 1 WHERE id = NEW.id;
+    UPDATE prompts SET sampled = sampled + 1 WHERE id = NEW.prompt_id;
+END;;
+CREATE TRIGGER comparison_stands AFTER INSERT ON comparisons BEGIN
+    UPDATE groups SET waiting = 0 WHERE id = NEW.group_id AND waiting = 1;
+    INSERT INTO standing VALUES (NEW.mode, NEW.outcome, NEW.flagged, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;;
+CREATE TRIGGER comparison_stands_no_more AFTER INSERT ON retractions BEGIN
+    UPDATE standing SET n = n - 1 WHERE (mode, outcome, flagged) =
+        (SELECT mode, outcome, flagged FROM comparisons WHERE id = NEW.comparison_id);
+    UPDATE groups SET waiting = 1
+    WHERE id = (SELECT group_id FROM comparisons WHERE id = NEW.comparison_id) AND to_label AND NOT EXISTS (
+        SELECT 1 FROM comparisons LEFT JOIN retractions ON comparison_id = comparisons.id
+        WHERE comparisons.group_id = groups.id AND comparison_id IS NULL);
+END;;
+CREATE TABLE learned_from (
+    run_id TEXT PRIMARY KEY REFERENCES runs (id), comparison_ids TEXT NOT NULL CHECK (json_valid(comparison_ids))
+) STRICT;;
+INSERT INTO learned_from SELECT id, comparison_ids FROM runs;;
+ALTER TABLE runs ADD COLUMN judgements TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(judgements));;
+UPDATE runs SET judgements = (SELECT json_group_object(mode, n) FROM (
+    SELECT mode, count(*) AS n FROM comparisons
+    WHERE id IN (SELECT value FROM json_each(runs.comparison_ids)) GROUP BY mode));;
+ALTER TABLE runs DROP COLUMN comparison_ids;;
+CREATE INDEX runs_running ON runs (status) WHERE status = 'running'
+"""
+
 _APPEND_ONLY = """
 CREATE TRIGGER {table}_{event} BEFORE {event} ON {table}
 BEGIN SELECT RAISE(ABORT, '{table} are append-only'); END
 """
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """How many migrations this program knows; a file that counts more is newer and is refused."""

@@ -132,6 +132,11 @@ class Project:
         """In the order they came."""
         return self._store.prompts.all(split)
 
+    @property
+    def has_prompts(self) -> bool:
+        """Whether there is any, of whatever split."""
+        return self._store.prompts.count() > 0
+
     def _add_starter_prompts(self) -> None:
         self._store.prompts.add([(prompt, prompt_key(prompt)) for prompt in starter_prompts()])
 
@@ -247,6 +252,11 @@ class Project:
         """Newest first."""
         return self._store.adapters.all(kind)
 
+    @property
+    def has_reward_model(self) -> bool:
+        """Whether one was trained."""
+        return self._store.adapters.holds(AdapterKind.REWARD)
+
     def runs(self) -> list[Run]:
         """Newest first."""
         return self._store.runs.all()
@@ -261,11 +271,14 @@ class Project:
         """KeyError when there is none."""
         return self._store.runs.get(run_id)
 
+    def learned_from(self, run_id: str) -> tuple[str, ...]:
+        """The ids of the judgements that a run learned from, in order."""
+        return self._store.runs.comparison_ids(run_id)
+
     def sources(self, run: Run) -> Sources:
         """What the run learned from, by kind."""
-        modes = self._store.comparisons.modes_of(run.comparison_ids)
-        demonstrations, judgements = modes.get(DEMONSTRATION, 0), modes.get(SINGLE, 0)
-        return Sources(len(run.comparison_ids) - demonstrations - judgements, demonstrations, judgements)
+        demonstrations, judgements = run.judgements.get(DEMONSTRATION, 0), run.judgements.get(SINGLE, 0)
+        return Sources(sum(run.judgements.values()) - demonstrations - judgements, demonstrations, judgements)
 
     def metrics(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
         """Every curve of a run: (step, value) by step."""

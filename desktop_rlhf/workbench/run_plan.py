@@ -27,8 +27,8 @@ from desktop_rlhf.workbench.training_data import LeftOut, training_groups, train
 REFUSAL_TAG = "refuse"
 
 
-def begun(bench: Bench, command: StartRun) -> Run:
-    """A new run's record, not yet stored.
+def begun(bench: Bench, command: StartRun) -> tuple[Run, tuple[str, ...]]:
+    """A new run's record, not yet stored, and the judgements that it is to learn from.
 
     Raises:
         SpecError: the settings, or what it is to start from, do not go together.
@@ -42,22 +42,23 @@ def begun(bench: Bench, command: StartRun) -> Run:
         spec = _in_shape_of(bench, command.parent_adapter_id, spec, command.settings)
     groups, judged, left_out = _data(bench, spec)
     comparison_ids = tuple(dict.fromkeys(learned.comparison_id for learned in judged or groups))
-    return Run(
+    run = Run(
         id=uuid4().hex,
         algorithm=spec.name,
         settings=spec.as_settings(),
         parent_adapter_id=command.parent_adapter_id,
         reward_adapter_id=command.reward_adapter_id,
-        comparison_ids=comparison_ids,
+        judgements=bench.store.comparisons.modes_of(comparison_ids),
         provenance=provenance(bench.store.info(), comparison_ids, bench.model.dtype)
         | ({"data_left_out": left_out} if left_out else {}),
         created_at=now(),
         adapter_name=command.name,
     )
+    return run, comparison_ids
 
 
-def stored(bench: Bench, command: ResumeRun) -> Run:
-    """The record of a run that can go on.
+def stored(bench: Bench, command: ResumeRun) -> tuple[Run, tuple[str, ...]]:
+    """The record of a run that can go on, and the judgements that it learns from.
 
     Raises:
         SpecError: it completed, or it has no checkpoint.
@@ -67,7 +68,7 @@ def stored(bench: Bench, command: ResumeRun) -> Run:
         raise SpecError("This run completed; there is nothing left to do.", "Start a new one from its adapter.")
     if not checkpoints_of(bench.project_path, run.id).found:
         raise SpecError("This run left no checkpoint to go on from.", "Start a new one with the same settings.")
-    return run
+    return run, bench.store.runs.comparison_ids(run.id)
 
 
 def checkpoints_of(project_path: Path, run_id: str) -> Checkpoints:
@@ -75,9 +76,9 @@ def checkpoints_of(project_path: Path, run_id: str) -> Checkpoints:
     return Checkpoints(project_path / CHECKPOINTS_FOLDER / run_id)
 
 
-def inputs_of(bench: Bench, run: Run, spec: AlgorithmSpec) -> TrainingInputs:
-    """What the run learns from: the judgements its record names, and the prompts that there were when it began."""
-    groups, judged, _ = _data(bench, spec, run.comparison_ids)
+def inputs_of(bench: Bench, run: Run, spec: AlgorithmSpec, comparison_ids: Sequence[str]) -> TrainingInputs:
+    """What the run learns from: these judgements, and the prompts that there were when it began."""
+    groups, judged, _ = _data(bench, spec, comparison_ids)
     start, reward = run.parent_adapter_id, run.reward_adapter_id
     prompts = bench.store.prompts.all(Split.TRAIN, until=run.created_at)
     usable = tuple(p for p in prompts if REFUSAL_TAG not in p.tags)
@@ -121,7 +122,7 @@ def _left_out_of(run: Run) -> LeftOut:
 
 def changed_since(bench: Bench, run: Run) -> str:
     """What is not as it was when the run began and may round otherwise, in words; empty when all is."""
-    today = provenance(bench.store.info(), run.comparison_ids, bench.model.dtype)
+    today = provenance(bench.store.info(), (), bench.model.dtype)
     names = ("desktop_rlhf", "torch", "transformers", "peft", "device", "dtype")
     return ", ".join(
         f"{name} {run.provenance.get(name)} to {today[name]}"

@@ -27,10 +27,10 @@ from desktop_rlhf.workbench.smaller_setting import is_out_of_memory, smaller_set
 def train(bench: Bench, command: StartRun | ResumeRun, stop: StopToken) -> Job:
     """Run an algorithm from its row in the store, or from its checkpoint, to its one ending there."""
     resumes = isinstance(command, ResumeRun)
-    run = stored(bench, command) if isinstance(command, ResumeRun) else begun(bench, command)
+    run, comparison_ids = stored(bench, command) if isinstance(command, ResumeRun) else begun(bench, command)
     spec = with_settings(spec_named(run.algorithm), cast("Mapping[str, Value]", run.settings))
-    inputs = inputs_of(bench, run, spec)
-    bench.store.runs.reopen(run.id) if resumes else bench.store.runs.add(run)
+    inputs = inputs_of(bench, run, spec, comparison_ids)
+    bench.store.runs.reopen(run.id) if resumes else bench.store.runs.add(run, comparison_ids)
     yield JobStarted(command.job_id, f"Training: {spec.title}", run.id)
 
     log = RunLog(bench.store, run.id)

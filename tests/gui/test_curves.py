@@ -228,3 +228,28 @@ def test_that_thinning_keeps_peaks_gaps_and_both_ends():
 def test_that_few_points_are_drawn_in_full():
     steps = np.arange(DRAWN_IN_FULL, dtype=float)
     assert len(thinned(steps, steps)[0]) == DRAWN_IN_FULL
+
+
+def test_that_a_long_curve_is_drawn_with_few_points(qtbot, board):
+    steps = 20 * DRAWN_IN_FULL
+    board.load({metric.name: [(step, step % 7) for step in range(steps)] for metric in METRICS})
+    wait_drawn(qtbot, board)
+    for panel in board.panels:
+        for line in panel._lines.values():
+            assert 0 < len(line.getData()[0]) <= 3 * BUCKETS + 2
+    assert len(board.series("loss")) == steps
+
+
+def test_that_loaded_points_and_added_ones_make_one_curve():
+    series = Series(smoothing=0.5)
+    for points in ([], [(1, 1.0)], [(step, step * 2.0) for step in range(200)]):
+        series.replace(points)
+        one_by_one = Series(smoothing=0.5)
+        for step, value in [*points, (500, 5.0), (501, 6.0)]:
+            one_by_one.append(step, value)
+        series.append(500, 5.0)
+        series.append(501, 6.0)
+        assert series.steps.tolist() == one_by_one.steps.tolist()
+        assert series.smoothed.tolist() == one_by_one.smoothed.tolist()
+    series.replace([(3, 1.0), (2, 2.0)])
+    assert series.steps.tolist() == [2]

@@ -348,3 +348,23 @@ def test_that_time_on_another_page_does_not_count(open_page, project, add_group,
     now[0] += 3
     page.findChild(object, "pick-1").click()
     assert project.comparisons()[0].duration_s == pytest.approx(5.0)
+
+
+def test_that_a_key_asks_the_store_no_more_when_much_is_stored(open_page, project, add_group, press):
+    asked: list[str] = []
+
+    def statements_of_a_key() -> int:
+        asked.clear()
+        project._store.db.conn.set_trace_callback(asked.append)
+        press(page, KEY.Key_1)
+        project._store.db.conn.set_trace_callback(None)
+        return len(asked)
+
+    for number in range(40):
+        add_group(f"yes {number}", f"no {number}")
+    page = open_page()
+    few = statements_of_a_key()
+    press(page, *[KEY.Key_1] * 25)
+    assert statements_of_a_key() <= few + 2  # whether there is a reward model is asked once it can be trained
+    assert few < 30
+    assert len(project.comparisons()) == 27

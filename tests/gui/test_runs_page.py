@@ -22,7 +22,7 @@ def history(project):
 
     def add(run_id, algorithm, parent=None, reward=None, report=None, status=RunStatus.COMPLETED, made=""):
         provenance = {"torch": "2.13.0"}
-        store.runs.add(Run(run_id, algorithm, {"seed": 7}, parent, reward, ("one", "two"), provenance))
+        store.runs.add(Run(run_id, algorithm, {"seed": 7}, parent, reward, {"pairwise": 2}, provenance))
         points = [MetricPoint(1, "loss", 0.69), MetricPoint(1, "objective/kl", 0.1)]
         store.runs.record(run_id, points, [SampleShown(1, "Hello?", f"said by {run_id}")], [])
         store.runs.end(run_id, status, "The disk is full." if status is RunStatus.FAILED else "", report or {})
@@ -99,7 +99,7 @@ def test_that_a_run_shows_its_chain_curves_samples_settings_and_provenance(page)
 def test_that_a_run_says_how_many_of_all_comparisons_it_learned_from_and_why_not_from_the_rest(qtbot, project, engine):
     learned = Learned(118, {Reason.TIE: 7, Reason.TOO_LONG: 3, Reason.EQUAL_TEXTS: 2})
     store = Store.open(project.path / STORE_FILE)
-    store.runs.add(Run("r", "dpo", {}, None, None, tuple(map(str, range(121))), {}))
+    store.runs.add(Run("r", "dpo", {}, None, None, {"pairwise": 121}, {}))
     store.runs.record("r", notes=[note.sentence for note in learned.notes])
     store.runs.end("r", RunStatus.COMPLETED, report={"steps": 9} | learned.report())
     store.close()
@@ -175,7 +175,8 @@ def test_that_a_run_tells_what_it_learned_from_by_kind(qtbot, project, engine, t
     (tmp_path / "said.jsonl").write_text("\n".join(map(json.dumps, rows)))
     project.import_file(tmp_path / "said.jsonl")
     store = Store.open(project.path / STORE_FILE)
-    store.runs.add(Run("r", "kto", {}, None, None, tuple(c.id for c in store.comparisons.all()), {}))
+    ids = [comparison.id for comparison in store.comparisons.all()]
+    store.runs.add(Run("r", "kto", {}, None, None, store.comparisons.modes_of(ids), {}), ids)
     store.close()
     page = RunsPage(project, engine)
     qtbot.addWidget(page)

@@ -9,9 +9,18 @@ import threading
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QSettings, Qt, QUrl
+from PySide6.QtCore import QEvent, QObject, QSettings, Qt, QUrl
 from PySide6.QtGui import QGuiApplication, QPixmap, QTextDocument
-from PySide6.QtWidgets import QApplication, QCheckBox, QFileDialog, QLabel, QLineEdit, QProgressBar, QPushButton
+from PySide6.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QWidget,
+)
 
 from desktop_rlhf.gui import app, theme
 from desktop_rlhf.gui.bridge.collector import Collector
@@ -191,6 +200,31 @@ def test_that_control_and_a_number_open_a_page(opened, qtbot, number, name):
     qtbot.waitUntil(opened.isActiveWindow)
     qtbot.keyClick(opened, str(number), Qt.KeyboardModifier.ControlModifier)
     assert opened.workspace.page_name == name
+
+
+def test_that_pages_are_built_when_they_are_first_shown_and_never_show_a_window_of_their_own(opened, qapp):
+    workspace = opened.workspace
+    assert set(workspace._pages) == {"label"}
+    windows = Windows(qapp)
+    for name in TITLES:
+        workspace.show_page(name)
+        assert workspace.page_name == name
+    assert set(workspace._pages) == set(TITLES)
+    assert windows.shown == []
+
+
+class Windows(QObject):
+    """Notes what is shown as a window."""
+
+    def __init__(self, app: QApplication) -> None:
+        super().__init__(app)
+        self.shown: list[str] = []
+        app.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Show and isinstance(watched, QWidget) and watched.isWindow():
+            self.shown.append(f"{type(watched).__name__} {watched.objectName()}")
+        return False
 
 
 def test_that_the_rail_opens_a_page(opened, qtbot):

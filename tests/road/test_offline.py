@@ -34,7 +34,7 @@ def check(seen: dict[str, dict]) -> None:
     ppo, dpo, reward = seen["runs"]["runs"]
     assert ppo["adapter"]["parent_id"] == dpo["adapter"]["id"]
     assert ppo["reward_adapter_id"] == reward["adapter"]["id"]
-    assert dpo["comparison_ids"] == seen["label"]["ranked"]
+    assert sum(dpo["judgements"].values()) == seen["label"]["ranked"]
 
 
 def test_that_the_road_is_walked_by_verbs_without_one_attempt_at_the_network(tiny_model_path, tmp_path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import math
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from desktop_rlhf.records.errors import DiskFullError, ProjectError, ProjectNewe
 from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.records.prompts import Message, Prompt, Split
 from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
-from desktop_rlhf.store.schema import SCHEMA_VERSION, migrations
+from desktop_rlhf.store.connection import Connection
+from desktop_rlhf.store.schema import APPLICATION_ID, SCHEMA_VERSION, migrations
 from desktop_rlhf.store.store import Store
 
 INFO = ProjectInfo("id", "name", "base", "hash", "me", "2026-01-01")
@@ -49,8 +51,8 @@ def judged(group: list[Completion], id: str = "c") -> Comparison:
 
 
 def add_run(store: Store) -> Run:
-    run = Run("r", "dpo", {"beta": 0.1}, None, None, ("c",), {"torch": "2"}, created_at="t")
-    store.runs.add(run)
+    run = Run("r", "dpo", {"beta": 0.1}, None, None, {"pairwise": 1}, {"torch": "2"}, created_at="t")
+    store.runs.add(run, ("c",))
     return run
 
 
@@ -64,6 +66,7 @@ def test_that_records_come_out_as_they_went_in(store: Store) -> None:
     assert store.completions.group("g") == group
     assert store.comparisons.all() == [judged(group)]
     assert store.runs.get("r") == run
+    assert store.runs.comparison_ids("r") == ("c",)
 
 
 def test_that_the_file_is_in_wal_with_full_sync_and_foreign_keys(store: Store) -> None:
@@ -175,6 +178,51 @@ def test_that_a_newer_file_is_refused_untouched(tmp_path: Path) -> None:
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
 
 
+SECOND_SCHEMA = """
+    INSERT INTO project VALUES ('id', 'name', 'base', 'hash', 'me', '2026-01-01');
+    INSERT INTO prompts VALUES ('p', 'key p', '[["user", "q"]]', '[]', 'train', 'here', 't');
+    INSERT INTO prompts VALUES ('q', 'key q', '[["user", "r"]]', '[]', 'train', 'here', 't');
+    INSERT INTO groups VALUES ('judged', 'p', 1), ('taken back', 'p', 1), ('waits', 'p', 1), ('imported', 'q', 0);
+    INSERT INTO completions SELECT groups.id || '-' || k, prompt_id, groups.id, NULL, 'text', '[4]', 1, '{}', 7, 't'
+        FROM groups, (SELECT 0 AS k UNION SELECT 1);
+    INSERT INTO comparisons SELECT id || '!', prompt_id, id, 'pairwise', 'ranked', 3, id = 'judged', 'me', 1.5, 't'
+        FROM groups WHERE id <> 'waits' ORDER BY rowid;
+    INSERT INTO compared SELECT comparisons.id, k, group_id || '-' || k, k + 1
+        FROM comparisons, (SELECT 0 AS k UNION SELECT 1);
+    INSERT INTO retractions VALUES ('taken back!', 't');
+    INSERT INTO runs VALUES
+        ('r', 'dpo', '{}', NULL, NULL, '["judged!", "imported!"]', '{}', 'running', '', '{}', 't', '', '');
+"""
+
+
+def test_that_a_file_of_the_second_schema_opens_with_all_that_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "project.sqlite"
+    old = Connection(path)
+    migrations.apply(old.db, stop_before="m003_what_is_asked_at_every_key")
+    old.db.conn.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 2; {SECOND_SCHEMA}")
+    old.close()
+    store = Store.open(path)
+    assert store.completions.first_waiting() == "taken back"
+    assert store.completions.waiting() == 2
+    assert [prompt.id for prompt in store.prompts.least_sampled(2)] == ["q", "p"]
+    assert store.comparisons.counts() == {("pairwise", Outcome.RANKED): 2}
+    assert store.comparisons.flagged() == 1
+    assert [comparison.id for comparison in store.comparisons.all()] == ["judged!", "imported!"]
+    last = store.comparisons.last()
+    assert last is not None
+    assert last.id == "judged!"
+    store.comparisons.retract(last.id)
+    assert (store.completions.first_waiting(), store.comparisons.flagged()) == ("judged", 0)
+    assert store.runs.get("r").judgements == {"pairwise": 2}
+    assert store.runs.comparison_ids("r") == ("judged!", "imported!")
+    assert store.runs.interrupt_running() == 1
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        store.db.execute("UPDATE comparisons SET outcome = 'tie'")
+    store.db.conn.rollback()
+    assert not list(store.db.execute("PRAGMA foreign_key_check"))
+    store.close()
+
+
 def test_that_a_project_whose_making_was_broken_off_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "project.sqlite"
     store = Store.create(path, INFO)
@@ -228,3 +276,66 @@ def test_that_judgements_are_counted_by_mode_and_outcome(store: Store) -> None:
         (prompt.id, "single", Outcome.BOTH_BAD, "text 1"),
     ):
         assert not store.comparisons.holds_single(*asked)
+
+
+def test_that_a_label_walks_no_table_however_long_it_is(store: Store) -> None:
+    prompt = add_prompt(store)
+    group = add_group(store, prompt)
+    for work in (
+        store.completions.first_waiting,
+        store.completions.waiting,
+        lambda: store.completions.group("g"),
+        lambda: store.prompts.get(prompt.id),
+        lambda: store.comparisons.add(judged(group)),
+        lambda: store.comparisons.get_all(["c"]),
+        store.comparisons.last,
+        lambda: store.comparisons.retract("c"),
+        lambda: store.prompts.least_sampled(8),
+        store.runs.interrupt_running,
+    ):
+        statements: list[str] = []
+        store.db.conn.set_trace_callback(statements.append)
+        work()
+        store.db.conn.set_trace_callback(None)
+        asked = [sql for sql in statements if not sql.startswith(("BEGIN", "COMMIT", "--"))]
+        assert asked
+        plans = [row[3] for sql in asked for row in store.db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        tables = store.db.table_names()
+        assert [step for step in plans if step.startswith("SCAN") and step.split()[1] in tables] == []
+
+
+def test_that_a_label_is_no_more_work_for_sqlite_when_there_are_many(store: Store) -> None:
+    """Counted in instructions of its virtual machine, those of the triggers included."""
+
+    def instructions(work: Callable[[], object]) -> int:
+        count = 0
+
+        def one_more() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        store.db.conn.set_progress_handler(one_more, 1)
+        work()
+        store.db.conn.set_progress_handler(None, 1)
+        return count
+
+    def label(name: str) -> dict[str, int]:
+        group = store.completions.group(store.completions.first_waiting() or "")
+        return {
+            "next": instructions(lambda: store.completions.group(store.completions.first_waiting() or "")),
+            "save": instructions(lambda: store.comparisons.add(judged(group, name))),
+            "counts": instructions(store.comparisons.counts) + instructions(store.comparisons.flagged),
+            "undo": instructions(lambda: store.comparisons.retract(store.comparisons.last().id)),
+            "prompts": instructions(lambda: store.prompts.least_sampled(2)),
+            "sampled": instructions(lambda: add_group(store, prompts[1], name)),
+        }
+
+    prompts = [add_prompt(store, i) for i in range(3)]
+    for i in range(5):
+        add_group(store, prompts[0], f"g{i}")
+    few = label("few")
+    for i in range(5, 205):
+        store.comparisons.add(judged(add_group(store, prompts[0], f"g{i}"), f"c{i}"))
+    many = label("many")
+    assert {what: count for what, count in many.items() if count > 1.2 * few[what] + 20} == {}

@@ -79,7 +79,7 @@ def test_that_sft_learns_from_demonstrations_alone_and_never_from_held_out_promp
     assert run.status is RunStatus.COMPLETED
     assert run.report["completions"] == 5  # of 8: three answer held-out prompts
     by_id = {prompt.id: prompt for prompt in project.prompts()}
-    learned = [c for c in project.comparisons() if c.id in run.comparison_ids]
+    learned = [c for c in project.comparisons() if c.id in project.learned_from(run.id)]
     assert len(learned) == 5
     assert {by_id[c.prompt_id].split for c in learned} == {Split.TRAIN}
     assert project.sources(run).demonstrations == 5
@@ -123,4 +123,4 @@ def test_that_kto_takes_ties_flags_and_both_bad_as_they_are(project, work, sampl
     work(StartRun("a", "kto"))
     (run,) = project.runs()
     assert (run.report["desirable"], run.report["undesirable"]) == (3, 9)
-    assert run.comparison_ids == tuple(c.id for c in made if c.outcome is not Outcome.TIE)
+    assert project.learned_from(run.id) == tuple(c.id for c in made if c.outcome is not Outcome.TIE)

@@ -59,7 +59,7 @@ def test_that_the_whole_road_runs_and_leaves_adapters_with_their_history(labelle
     ppo, dpo = labelled.adapters(AdapterKind.POLICY)
     assert (dpo.name, dpo.parent_id) == ("first", None)
     run = labelled.run(dpo.run_id)
-    assert run.comparison_ids == tuple(c.id for c in labelled.comparisons() if c.outcome == "ranked")
+    assert labelled.learned_from(run.id) == tuple(c.id for c in labelled.comparisons() if c.outcome == "ranked")
     assert run.provenance["base_sha256"] == labelled.info.base_sha256
     assert labelled.run(ppo.run_id).reward_adapter_id == reward.id
     assert set(labelled.metrics(ppo.run_id)) >= {"objective/scores", "objective/kl", "objective/entropy"}

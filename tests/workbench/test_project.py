@@ -89,7 +89,7 @@ def test_that_a_project_opens_in_one_place_at_a_time(project: Project) -> None:
 def test_that_a_run_that_was_running_is_found_interrupted(labelled: Project) -> None:
     from desktop_rlhf.records.runs import Run
 
-    labelled._store.runs.add(Run("r", "dpo", {}, None, None, (), {}))
+    labelled._store.runs.add(Run("r", "dpo", {}, None, None, {}, {}))
     labelled.close()
     again = Project.open(labelled.path)
     assert again.run("r").status is RunStatus.INTERRUPTED

@@ -33,10 +33,10 @@ def test_that_kto_learns_from_both_bad_while_dpo_does_not(project, work, samplin
     runs = {run.algorithm: run for run in project.runs()}
     assert {run.status for run in runs.values()} == {RunStatus.COMPLETED}
     usable = [c for c in made if c.outcome in (Outcome.RANKED, Outcome.BOTH_BAD)]
-    assert runs["kto"].comparison_ids == tuple(c.id for c in usable)
-    assert runs["dpo"].comparison_ids == tuple(c.id for c in usable if c.outcome is Outcome.RANKED)
+    assert project.learned_from(runs["kto"].id) == tuple(c.id for c in usable)
+    assert project.learned_from(runs["dpo"].id) == tuple(c.id for c in usable if c.outcome is Outcome.RANKED)
     assert runs["kto"].report["undesirable"] + runs["kto"].report["desirable"] == 2 * len(usable)
-    assert runs["kto"].report["desirable"] == len(runs["dpo"].comparison_ids)
+    assert runs["kto"].report["desirable"] == sum(runs["dpo"].judgements.values())
     assert runs["kto"].provenance["data_sha256"] != runs["dpo"].provenance["data_sha256"]
 
 
@@ -111,7 +111,7 @@ def test_that_what_a_run_learns_from_and_what_it_leaves_out_are_all_judgements(m
 def test_that_completions_that_were_cut_are_counted_and_get_no_end(mixed, work, llama) -> None:
     (ended,) = [news for news in work(StartRun("a", "dpo", SMALL)) if isinstance(news, JobEnded)]
     store = Store.open(mixed.path / STORE_FILE)
-    groups, _ = training_groups(store, mixed.run(ended.run_id).comparison_ids)
+    groups, _ = training_groups(store, store.runs.comparison_ids(ended.run_id))
     store.close()
     kept, _ = fitting(llama, groups, LONGEST)
     spoken = {(g.prompt.id, c.text): c for g in kept for c in g.completions}.values()

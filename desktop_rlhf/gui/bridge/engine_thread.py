@@ -12,6 +12,7 @@ from typing import Protocol
 
 from PySide6.QtCore import QObject, QThread, QTimer, Signal, Slot
 
+from desktop_rlhf.gui.bridge.libraries import read_ahead
 from desktop_rlhf.records.errors import WorldError
 from desktop_rlhf.workbench.messages import Command, EngineFailed, ModelLoaded, News
 
@@ -36,6 +37,7 @@ MakeEngine = Callable[[Path, Say], EngineLike]
 
 
 def _make_engine(project_path: Path, say: Say) -> EngineLike:
+    read_ahead()
     # Imported here, on the engine's thread: the window is up before the libraries are.
     from desktop_rlhf.workbench.engine import Engine
 

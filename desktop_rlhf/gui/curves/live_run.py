@@ -60,6 +60,7 @@ class LiveRun(QWidget):
         self.paused = False
         self._resumable = False
         self._title = ""
+        self._stored: tuple[str, RunStatus, str] | None = None  # what is shown and will not change any more
         self._progress = QProgressBar()
         self._progress.setObjectName("run-progress")
         self._progress.setRange(0, 1000)
@@ -129,8 +130,13 @@ class LiveRun(QWidget):
 
     def show_stored(self, project: Project, run: Run, spec: type[AlgorithmSpec]) -> None:
         """Show a run as it stands in the store."""
+        stored = (run.id, run.status, run.ended_at)
+        if stored == self._stored and run.status is not RunStatus.RUNNING:
+            self.offer_to_resume(project)
+            return
         self.run_id = run.id
         self._clear(spec)
+        self._stored = stored
         self.board.load(project.metrics(run.id))
         samples = project.samples(run.id)
         self.samples.load(samples)
@@ -204,7 +210,7 @@ class LiveRun(QWidget):
         self.ended.emit(news)
 
     def _clear(self, spec: type[AlgorithmSpec]) -> None:
-        self._title = spec.title
+        self._title, self._stored = spec.title, None
         self.paused = self._resumable = False
         self.board.set_metrics(spec.metrics)
         self.board.clear()

@@ -63,7 +63,7 @@ class Series:
         if self._count == len(self._steps):
             for name in ("_steps", "_values", "_smooth", "_weights"):
                 old = getattr(self, name)
-                setattr(self, name, np.concatenate([old, np.empty_like(old)]))
+                setattr(self, name, np.concatenate([old, np.empty(max(64, len(old)))]))
         self._steps[self._count] = step
         self._values[self._count] = value
         self._smooth_count = min(self._smooth_count, self._count)
@@ -72,8 +72,14 @@ class Series:
     def replace(self, points: Iterable[tuple[float, float]]) -> None:
         """Hold these points and no others."""
         self._count = self._smooth_count = 0
-        for step, value in points:
-            self.append(step, value)
+        held = np.array(list(points), dtype=float).reshape(-1, 2)
+        if not (np.diff(held[:, 0]) > 0).all():
+            for step, value in held.tolist():
+                self.append(step, value)
+            return
+        self._count = len(held)
+        self._steps, self._values = held[:, 0].copy(), held[:, 1].copy()
+        self._smooth, self._weights = np.empty(len(held)), np.empty(len(held))
 
     def set_smoothing(self, smoothing: float) -> None:
         """``smoothing`` in [0, 1): the share of the average that stays from one step to the next."""

@@ -154,8 +154,8 @@ class SpecForm(QWidget):
         advanced = [f for f in self._fields if f.known.about.advanced]
         self.advanced = Folded("More settings", "advanced-settings", tip="Show the settings that are rarely changed")
         self.advanced.content.addLayout(_rows(advanced))
-        self.advanced.setVisible(bool(advanced))
         layout.addWidget(self.advanced)
+        self.advanced.setVisible(bool(advanced))  # now that it lies on the form: before, it is a window of its own
         layout.addWidget(self.restore, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addWidget(self.general)
         self.reset()

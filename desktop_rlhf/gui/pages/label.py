@@ -283,9 +283,7 @@ class LabelPage(QWidget):
             f"{counts.ranked} ordered, {counts.ties} ties, {counts.both_bad} all bad, {counts.skipped} skipped, "
             f"{counts.flagged} flagged"
         )
-        self._offer.setVisible(
-            counts.ranked >= ENOUGH_FOR_A_REWARD_MODEL and not self._project.adapters(AdapterKind.REWARD)
-        )
+        self._offer.setVisible(counts.ranked >= ENOUGH_FOR_A_REWARD_MODEL and not self._project.has_reward_model)
 
     def _fill_adapters(self) -> None:
         adapters = self._project.adapters(AdapterKind.POLICY)

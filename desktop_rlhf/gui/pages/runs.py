@@ -9,7 +9,6 @@ from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFormLayout,
-    QHeaderView,
     QSplitter,
     QTableWidget,
     QTableWidgetItem,
@@ -214,10 +213,17 @@ def _run_cells(run: Run, adapter: Adapter | None, name_of: _NameOf) -> tuple[str
         spec.title if spec else run.algorithm,
         moment(run.created_at),
         STATUS_WORDS[run.status],
-        _comparisons(run),
+        _judgements(run),
         adapter.name if adapter else "–",
         name_of(run.parent_adapter_id),
     )
+
+
+def _judgements(run: Run) -> str:
+    """How many it learned from; while it runs, those that there are."""
+    there = sum(run.judgements.values())
+    count = Learned.read(run.report) or Learned(there)
+    return f"{count.kept:,}" if there else "–"
 
 
 def _adapter_cells(adapter: Adapter, run: Run | None, name_of: _NameOf) -> tuple[str, ...]:
@@ -227,15 +233,9 @@ def _adapter_cells(adapter: Adapter, run: Run | None, name_of: _NameOf) -> tuple
         adapter.kind.value,
         name_of(adapter.parent_id),
         spec.title if spec else "–",
-        _comparisons(run) if run else "–",
+        _judgements(run) if run else "–",
         moment(adapter.created_at),
     )
-
-
-def _comparisons(run: Run) -> str:
-    """How many it learned from; while it runs, those that there are."""
-    count = Learned.read(run.report) or Learned(len(run.comparison_ids))
-    return f"{count.kept:,}" if run.comparison_ids else "–"
 
 
 def _table(name: str, says: str, columns: Sequence[str]) -> QTableWidget:
@@ -251,7 +251,6 @@ def _table(name: str, says: str, columns: Sequence[str]) -> QTableWidget:
     table.setAlternatingRowColors(True)
     table.verticalHeader().hide()
     header = table.horizontalHeader()
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     header.setStretchLastSection(True)
     header.setHighlightSections(False)
     table.setMinimumWidth(260)
@@ -259,19 +258,24 @@ def _table(name: str, says: str, columns: Sequence[str]) -> QTableWidget:
 
 
 def _fill(table: QTableWidget, rows: Sequence[tuple[str, tuple[str, ...]]]) -> None:
-    """Show rows of (id, cells), keeping the one that was selected, without a signal."""
+    """Show rows of (id, cells), keeping the one that was selected, without a signal. What stands there stays."""
     chosen = _selected(table)
     with QSignalBlocker(table):
         table.clearSelection()
         table.setRowCount(len(rows))
         for i, (row_id, cells) in enumerate(rows):
             for j, text in enumerate(cells):
-                item = QTableWidgetItem(text)
-                item.setData(Qt.ItemDataRole.UserRole, row_id)
-                item.setToolTip(text)
-                table.setItem(i, j, item)
+                item = table.item(i, j)
+                if item is None:
+                    item = QTableWidgetItem()
+                    table.setItem(i, j, item)
+                if (item.text(), item.data(Qt.ItemDataRole.UserRole)) != (text, row_id):
+                    item.setText(text)
+                    item.setToolTip(text)
+                    item.setData(Qt.ItemDataRole.UserRole, row_id)
             if row_id == chosen:
                 table.selectRow(i)
+    table.resizeColumnsToContents()  # once: a header that does it by itself measures at every cell
 
 
 def _selected(table: QTableWidget) -> str | None:

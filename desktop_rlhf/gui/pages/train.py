@@ -57,7 +57,7 @@ class TrainPage(QWidget):
         self.name.setObjectName("train-name")
         self.name.setAccessibleName("Name of the new adapter")
         self.name.setMaxLength(60)
-        self.forms = {spec.name: SpecForm(spec) for spec in POLICY_SPECS}
+        self._forms: dict[str, SpecForm] = {}
         self.start = button("Start training", "train-start", kind="primary")
         self.start.clicked.connect(self._start)
         self.why_not = label(role="hint", name="train-hint")
@@ -80,11 +80,8 @@ class TrainPage(QWidget):
         inside.addLayout(
             fields([(start_label, self.parent_box), (self._reward_label, self.reward_box), (name_label, self.name)])
         )
-        settings = Folded("Settings", "train-settings", tip="Every setting with its unit and default")
-        for form in self.forms.values():
-            settings.content.addWidget(form)
-            form.changed.connect(self._offer)
-        inside.addWidget(settings)
+        self._settings = Folded("Settings", "train-settings", tip="Every setting with its unit and default")
+        inside.addWidget(self._settings)
         inside.addLayout(row(self.start, self.to_missing))
         inside.addWidget(self.why_not)
         column.addWidget(frame)
@@ -96,8 +93,12 @@ class TrainPage(QWidget):
 
     @property
     def form(self) -> SpecForm:
-        """The settings of the algorithm that is chosen."""
-        return self.forms[self.spec.name]
+        """The settings of the algorithm that is chosen; made when it is chosen first."""
+        if self.spec.name not in self._forms:
+            made = self._forms[self.spec.name] = SpecForm(self.spec)
+            made.changed.connect(self._offer)
+            self._settings.content.addWidget(made)
+        return self._forms[self.spec.name]
 
     def refresh(self) -> None:
         """Read adapters, reward models and comparisons again; with nothing running, show the newest run."""
@@ -127,8 +128,9 @@ class TrainPage(QWidget):
             return
         self.spec = POLICY_SPECS[index]
         self.about.setText(self.spec.sentence)
-        for form in self.forms.values():
-            form.setVisible(form is self.form)
+        chosen_form = self.form
+        for form in self._forms.values():
+            form.setVisible(form is chosen_form)
         self.reward_box.setVisible(self.spec.needs_reward_model)
         self._reward_label.setVisible(self.spec.needs_reward_model)
         self._suggest_name()

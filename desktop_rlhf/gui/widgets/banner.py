@@ -28,7 +28,6 @@ class Banner(QFrame):
         self._sentence = label(role="error", name=f"{name}-sentence")
         self._next_step = label(name=f"{name}-next-step")
         self._retry = button(retry_text, f"{name}-retry")
-        self._retry.setVisible(bool(retry_text))
         self._retry.clicked.connect(self._try_again)
         self._copy = button("Copy report", f"{name}-copy")
         self._copy.clicked.connect(self._copy_report)
@@ -44,6 +43,7 @@ class Banner(QFrame):
         row.addLayout(words, 1)
         for action in (self._retry, self._copy, dismiss):
             row.addWidget(action)
+        self._retry.setVisible(bool(retry_text))
         self.hide()
 
     def show_error(self, error: WorldError) -> None:
