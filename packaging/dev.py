@@ -1,4 +1,4 @@
-"""The one menu: `python3 packaging/dev.py app | test | check | demo | study | parity`. Standard library only.
+"""The one menu: `python3 packaging/dev.py app | test | check | demo | study | parity | bench`. Standard library only.
 
 The first call makes a virtual environment (.venv in the checkout), installs the program into it and fetches the starter
 model. Later calls see that all this stands, ask no network and start at once.
@@ -58,6 +58,7 @@ class Environment:
 
 OWN = Environment(".venv", "setup,dev", ("constraints.txt",))
 PARITY = Environment(".venv-parity", "dev,parity", ("constraints.txt", "constraints-parity.txt"))
+BENCH = Environment(".venv-bench", "bench", ("constraints.txt", "constraints-bench.txt"))
 
 VERBS = {
     "app": "open the window, with the starter model proposed for a new project",
@@ -66,6 +67,7 @@ VERBS = {
     "demo": "walk the whole road once without a window; --json FILE writes down what came out",
     "study": "measure the trainers where the best possible is known; --full, --hh FILE, --trl, --out FOLDER",
     "parity": "compare losses, rewards and gradients with TRL's, in an environment of its own",
+    "bench": "measure speed and memory; --against trl, --only WORKS, --rounds N, --pairs FILE, --json FILE, --small",
 }
 
 # What the Qt wheels take from the system: shared library -> the Debian and Ubuntu package that has it.
@@ -120,19 +122,22 @@ def main(arguments: list[str] | None = None) -> int:
         return run([*MODULE, "desktop_rlhf", "--new-starter", *rest])
     if verb == "demo":
         return run([*MODULE, "desktop_rlhf", "demo", *rest])
-    if verb == "study":
+    against_trl = verb == "bench" and not {"trl", "--against=trl"}.isdisjoint(rest)
+    if against_trl and not (prepare_environment(PARITY) and prepare_environment(BENCH)):
+        return 1
+    if verb in ("study", "bench"):
         path = os.pathsep.join([str(ROOT / "packaging"), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return run([*MODULE, "study", *rest], PYTHONPATH=path, QT_QPA_PLATFORM="offscreen")
+        return run([*MODULE, verb, *rest], PYTHONPATH=path, QT_QPA_PLATFORM="offscreen")
     return run_all([*CHECKS, SLOW_TESTS] if verb == "test" else CHECKS)
 
 
 def parse(arguments: list[str] | None = None) -> tuple[str, list[str]]:
-    """The verb, and what the program behind ``app``, ``demo`` and ``study`` is to be told."""
+    """The verb, and what the program behind ``app``, ``demo``, ``study`` and ``bench`` is to be told."""
     verbs = "\n".join(f"  {verb:<6} {meaning}" for verb, meaning in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="dev.py",
         usage="python3 packaging/dev.py {" + ",".join(VERBS) + "} …",
-        description=f"Set up what is missing, then:\n{verbs}\n\nWhat follows app, demo or study is handed on.",
+        description=f"Set up what is missing, then:\n{verbs}\n\nWhat follows app, demo, study or bench is handed on.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("verb", choices=VERBS, help=argparse.SUPPRESS)
