@@ -7,6 +7,7 @@ import dataclasses
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from bench.plan import DEFAULT, NAMES, PROBES, SMALL, WORKS
@@ -33,9 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--rounds has to be at least 1")
 
     from bench import report, rows
-    from bench.driver import Side, compare, probed
+    from bench.driver import Pairing, probed
     from bench.inputs import Inputs
-    from bench.processes import python_of
+    from bench.processes import measured, python_of
     from bench.tiny_model import make
 
     plan = SMALL if asked.small else DEFAULT
@@ -58,11 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         for work in works:
             assert inputs is not None, "they are made for any work"
-            ours = Side([python_of("own"), "-m", f"bench.{work.ours}"], folder)
             has_peer = work.environment == "own" or asked.against == "trl"
-            peer = Side([python_of(work.environment), "-m", f"bench.{work.peer}"], folder) if has_peer else None
+            ours = partial(measured, [python_of("own"), "-m", f"bench.{work.ours}"], folder)
+            peer = partial(measured, [python_of(work.environment), "-m", f"bench.{work.peer}"], folder)
             settings = plan.sample_settings if work.settings is None else work.settings
-            found.append(compare(work, plan, inputs.of(work.name), ours, peer, settings, say))
+            pairing = Pairing(work, plan, inputs.of(work.name), ours, peer if has_peer else None, settings, say)
+            found.append(pairing.row())
         for probe in PROBES:
             if probe.name in asked.only:
                 found += probed(probe, plan, folder, say)

@@ -67,7 +67,7 @@ def said(command: Sequence[str | Path], folder: Path) -> dict[str, Any]:
     return found
 
 
-def measured(command: Sequence[str | Path], inputs: Mapping[str, Any], folder: Path) -> Measured:
+def measured(command: Sequence[str | Path], folder: Path, inputs: Mapping[str, Any]) -> Measured:
     """Run a command on ``inputs``, which it gets as a file; see ``said``."""
     file = folder / "inputs.json"
     file.write_text(json.dumps(inputs), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -64,21 +64,15 @@ def fill(row: Row, ours: Sequence[Measured], peer: Sequence[Measured]) -> None:
     row.met = row.ratio >= row.goal and (row.memory_goal is None or row.memory_ratio >= row.memory_goal)
 
 
-def of_figure(name: str, figure: Figure, said: Sequence[dict[str, Any]]) -> Row:
-    """A row without a peer: the median of one figure in what a probe said, each time that it ran."""
-    row = Row(name, figure.unit, "lower", figure.goal)
-    values = [_at(one, figure.place) for one in said]
-    if not said or None in values:
-        row.note = f"the probe says nothing under {'.'.join(figure.place)}" if said else ""
-        return row
-    row.ours = median(value for value in values if value is not None)
-    row.met = row.ours <= row.goal
-    row.runs = {"ours": values}
-    return row
-
-
-def _at(said: dict[str, Any], place: Sequence[str]) -> float | None:
+def of_figure(name: str, figure: Figure, said: Mapping[str, Any]) -> Row:
+    """A row without a peer: one figure of what a probe said, all of which is kept with it."""
+    row = Row(name, figure.unit, "lower", figure.goal, runs={"said": said})
     found: Any = said
-    for name in place:
-        found = found.get(name) if isinstance(found, dict) else None
-    return None if found is None else float(found)
+    for part in figure.place:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    if found is None:
+        row.note = f"the probe does not say {'.'.join(figure.place)}"
+    else:
+        row.ours = float(found)
+        row.met = row.ours <= row.goal
+    return row

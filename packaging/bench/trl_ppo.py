@@ -28,7 +28,7 @@ def main(inputs: dict[str, Any]) -> None:
         )
         for _ in range(2)
     )
-    inject_adapter_in_model(lora(inputs), value)
+    inject_adapter_in_model(lora(inputs, task_type="SEQ_CLS"), value)  # the task, so that the head gets none
     value.score.requires_grad_(True)
     with tempfile.TemporaryDirectory() as folder:
         PPOTrainer(
