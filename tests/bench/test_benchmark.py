@@ -219,3 +219,13 @@ def test_that_ours_does_the_whole_work_and_says_how_much_it_was(
     assert found.items == items if items is not None else 0 < found.items <= most
     assert found.seconds > 0
     assert found.setting == "float32"
+
+
+@pytest.mark.slow
+def test_that_a_small_benchmark_runs_ours_and_transformers_as_processes(tmp_path: Path):
+    assert main(["--small", "--only", "sample", "--rounds", "1", "--json", str(tmp_path / "found.json")]) == 0
+    (row,) = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert row["work"] == "sample"
+    assert row["ratio"] == pytest.approx(row["ours"] / row["peer"])
+    assert min(row["memory_ours_mb"], row["memory_peer_mb"]) > 100
+    assert row["setting_peer"] in row["runs"]["trials"]
