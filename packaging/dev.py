@@ -1,4 +1,6 @@
-"""The one menu: `python3 packaging/dev.py app | test | check | demo | study | parity | bench`. Standard library only.
+"""The one menu: `python3 packaging/dev.py app | test | check | demo | study | parity | breaks | bench`.
+
+Standard library only.
 
 The first call makes a virtual environment (.venv in the checkout), installs the program into it and fetches the starter
 model. Later calls see that all this stands, ask no network and start at once.
@@ -67,6 +69,7 @@ VERBS = {
     "demo": "walk the whole road once without a window; --json FILE writes down what came out",
     "study": "measure the trainers where the best possible is known; --full, --hh FILE, --trl, --out FOLDER",
     "parity": "compare losses, rewards and gradients with TRL's, in an environment of its own",
+    "breaks": "break each detail of training in a copy and see a test fail; --only ROW",
     "bench": "measure speed and memory; --against trl, --only WORKS, --rounds N, --pairs FILE, --json FILE, --small",
 }
 
@@ -106,6 +109,7 @@ CHECKS = [
     [str(OWN.bin / "lint-imports")],
     [*MODULE, "pytest", "-m", "not slow and not parity"],
 ]
+MODULES = ("study", "breaks", "bench")  # packages beside this file
 SLOW_TESTS = [*MODULE, "pytest", "-m", "slow"]
 PARITY_TESTS = [str(PARITY.python), "-m", "pytest", "-m", "parity", "tests/parity"]
 
@@ -125,19 +129,20 @@ def main(arguments: list[str] | None = None) -> int:
     against_trl = verb == "bench" and not {"trl", "--against=trl"}.isdisjoint(rest)
     if against_trl and not (prepare_environment(PARITY) and prepare_environment(BENCH)):
         return 1
-    if verb in ("study", "bench"):
+    if verb in MODULES:
         path = os.pathsep.join([str(ROOT / "packaging"), *filter(None, [os.environ.get("PYTHONPATH")])])
         return run([*MODULE, verb, *rest], PYTHONPATH=path, QT_QPA_PLATFORM="offscreen")
     return run_all([*CHECKS, SLOW_TESTS] if verb == "test" else CHECKS)
 
 
 def parse(arguments: list[str] | None = None) -> tuple[str, list[str]]:
-    """The verb, and what the program behind ``app``, ``demo``, ``study`` and ``bench`` is to be told."""
+    """The verb, and what the program behind ``app``, ``demo``, ``study``, ``breaks`` and ``bench`` is to be told."""
     verbs = "\n".join(f"  {verb:<6} {meaning}" for verb, meaning in VERBS.items())
+    handed_on = " or ".join(("app", "demo", *MODULES))
     parser = argparse.ArgumentParser(
         prog="dev.py",
         usage="python3 packaging/dev.py {" + ",".join(VERBS) + "} …",
-        description=f"Set up what is missing, then:\n{verbs}\n\nWhat follows app, demo, study or bench is handed on.",
+        description=f"Set up what is missing, then:\n{verbs}\n\nWhat follows {handed_on} is handed on.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("verb", choices=VERBS, help=argparse.SUPPRESS)

@@ -117,7 +117,8 @@ class FusedDecoder:
         weight = own.embed_tokens.weight
         self._size = self._layers[0].values_size // self._key_heads
         shape = (len(self._layers), rows, self._key_heads, longest, self._size)
-        self._keys, self._values = weight.new_empty(shape), weight.new_empty(shape)
+        # Zeros: what is masked counts 0 times, and 0 times the NaN that unwritten memory may hold is NaN.
+        self._keys, self._values = weight.new_zeros(shape), weight.new_zeros(shape)
         self._cos, self._sin = trunk.rotation(torch.arange(longest))
         self._lengths = torch.zeros(rows, dtype=torch.long)
         self._most = rows

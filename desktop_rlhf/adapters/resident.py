@@ -23,6 +23,7 @@ from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
+from desktop_rlhf.adapters.chat import Chat
 from desktop_rlhf.adapters.folders import check_model_folder
 from desktop_rlhf.adapters.fused import MULTIPLE, FusedTrunk
 from desktop_rlhf.adapters.precision import exact_linear
@@ -57,7 +58,8 @@ class ResidentModel:
         self._role = Role(None)
         self._attached: dict[str, LoraConfig] = {}
         self._tuner: LoraModel | None = None
-        ends = {tokenizer.eos_token_id}
+        self.chat = Chat(tokenizer)
+        ends = {tokenizer.eos_token_id, self.chat.turn_end}
         configured = getattr(getattr(self.base, "generation_config", None), "eos_token_id", None)
         ends.update(configured if isinstance(configured, list) else [configured])
         self.fused = FusedTrunk.of(self.base)
@@ -223,20 +225,20 @@ class ResidentModel:
         return digest.hexdigest()
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a conversation, up to where the model is to speak."""
-        turns = [{"role": m.role, "content": m.content} for m in messages]
-        if self.tokenizer.chat_template:
-            text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        return list(self.tokenizer("\n\n".join(m.content for m in messages) + "\n\n")["input_ids"])
+        """Token ids of a conversation, up to where the model is to speak; see ``Chat.prompt_ids``."""
+        return self.chat.prompt_ids(messages)
 
     def completion_ids(self, text: str) -> list[int]:
-        """Token ids of a whole completion that somebody wrote, with its end token."""
-        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+        """Token ids of a whole completion that somebody wrote, with the token that ends a turn."""
+        return self.chat.completion_ids(text)
 
     def completion_text(self, completion_ids: Sequence[int]) -> str:
-        """What a person reads: special tokens left out."""
-        return str(self.tokenizer.decode(list(completion_ids), skip_special_tokens=True))
+        """What a person reads: the end and other special tokens left out, everything else as it is."""
+        ids = list(completion_ids)
+        if ids and ids[-1] in self.end_ids:
+            del ids[-1]
+        text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text)
 
     def _inject(self, name: str, config: LoraConfig) -> None:
         assert name not in self._attached, f"an adapter named {name} is attached already"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from desktop_rlhf.adapters.checkpoint import Checkpoints
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
 from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.prompts import Prompt
+from desktop_rlhf.runs.learned import Learned, Reason, sifted
 
 Example: TypeAlias = tuple[list[int], list[int]]
 """A prompt's ids and those of one completion."""
+Judged = TypeVar("Judged", PreferenceGroup, JudgedCompletion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class TrainingInputs:
         output_path: where the new adapter goes; the folder does not exist yet.
         judged:      single completions called good or bad, for algorithms that learn from those.
         checkpoints: where the run writes down how far it is, and finds how far it was.
+        left_out:    how much of what there was is not among all these, and why.
     """
 
     model: ResidentModel
@@ -39,6 +42,7 @@ class TrainingInputs:
     output_path: Path
     judged: tuple[JudgedCompletion, ...] = ()
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    left_out: Mapping[Reason, int] = field(default_factory=dict)
 
 
 def start_policy(inputs: TrainingInputs, *, rank: int, alpha: int, seed: int) -> str:
@@ -70,28 +74,32 @@ def ids_of(model: ResidentModel, completion: Completion) -> list[int]:
 
 
 def fitting(
-    model: ResidentModel, groups: Sequence[PreferenceGroup], max_length: int
-) -> tuple[tuple[PreferenceGroup, ...], int]:
-    """The groups whose prompt and longest completion fit into ``max_length`` tokens, and how many did not."""
+    model: ResidentModel, judged: Sequence[Judged], max_length: int, before: Mapping[Reason, int] | None = None
+) -> tuple[tuple[Judged, ...], Learned]:
+    """Those whose prompt and longest completion fit into ``max_length`` tokens, and the count.
+
+    Args:
+        before: what was left out already.
+    """
     limit = min(max_length, model.longest)
-    kept = []
-    for group in groups:
-        prompt, completions = group_ids(model, group)
-        if len(prompt) + max(map(len, completions)) <= limit:
-            kept.append(group)
-    return tuple(kept), len(groups) - len(kept)
+
+    def why(one: Judged) -> Reason | None:
+        prompt = len(model.prompt_ids(one.prompt.messages))
+        if prompt >= limit:
+            return Reason.PROMPT_TOO_LONG
+        longest = max(len(ids_of(model, completion)) for completion in _completions(one))
+        return Reason.TOO_LONG if prompt + longest > limit else None
+
+    kept, learned = sifted(judged, lambda one: one.comparison_id, why, before or {})
+    cut = {(one.prompt.id, c.text) for one in kept for c in _completions(one) if not c.ended}
+    single = any(isinstance(one, JudgedCompletion) for one in judged)
+    return kept, replace(learned, cut=len(cut), what="judgement" if single else "comparison")
+
+
+def _completions(judged: PreferenceGroup | JudgedCompletion) -> tuple[Completion, ...]:
+    return judged.completions if isinstance(judged, PreferenceGroup) else (judged.completion,)
 
 
 def group_ids(model: ResidentModel, group: PreferenceGroup) -> tuple[list[int], list[list[int]]]:
     """A preference group as ``packing.pack`` takes it."""
     return model.prompt_ids(group.prompt.messages), [ids_of(model, c) for c in group.completions]
-
-
-def fitting_examples(
-    model: ResidentModel, examples: Iterable[tuple[Prompt, Completion]], max_length: int
-) -> tuple[list[Example], int]:
-    """The ids of every prompt with one completion that fit into ``max_length`` tokens, and how many did not."""
-    limit = min(max_length, model.longest)
-    ids = [(model.prompt_ids(prompt.messages), ids_of(model, completion)) for prompt, completion in examples]
-    kept = [(prompt, completion) for prompt, completion in ids if len(prompt) + len(completion) <= limit]
-    return kept, len(ids) - len(kept)

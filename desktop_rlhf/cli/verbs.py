@@ -165,10 +165,12 @@ def _trained(project: Project, ending: JobEnded) -> Result:
         "adapter_id": made.id if made else None,
         "adapter": made.name if made else None,
         "report": dict(run.report),
+        "notes": project.notes(run.id),
     }
     figures = ", ".join(f"{k} {v:.3g}" for k, v in run.report.items() if isinstance(v, int | float))
     title = spec_named(run.algorithm).title
-    return Result(f"{title} {run.status}: adapter “{made.name if made else 'none'}”. {figures}", data)
+    told = "".join(f"\n{note}" for note in project.notes(run.id))
+    return Result(f"{title} {run.status}: adapter “{made.name if made else 'none'}”. {figures}{told}", data)
 
 
 def compare(arguments: argparse.Namespace) -> Result:
@@ -216,6 +218,7 @@ def runs(arguments: argparse.Namespace) -> Result:
         found = project.runs()
         adapters = {adapter.run_id: adapter for adapter in project.adapters()}
         resumable = {run.id for run in found if project.resumable(run.id)}
+        notes = {run.id: project.notes(run.id) for run in found}
     lines = []
     for run in found:
         status = f"{run.status}, can be resumed" if run.id in resumable else run.status
@@ -224,7 +227,7 @@ def runs(arguments: argparse.Namespace) -> Result:
         dataclasses.asdict(run)
         | {"comparison_ids": len(run.comparison_ids)}
         | {"adapter": dataclasses.asdict(adapters[run.id]) if run.id in adapters else None}
-        | {"resumable": run.id in resumable}
+        | {"resumable": run.id in resumable, "notes": notes[run.id]}
         for run in found
     ]
     return Result("\n".join(lines) or "Nothing was trained yet.", {"runs": data})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from desktop_rlhf.comparisons.single import DEMONSTRATION
 from desktop_rlhf.records.comparisons import Comparison, JudgedCompletion, Outcome, Pair, PreferenceGroup
 from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.prompts import Prompt
+from desktop_rlhf.runs.learned import Reason
 from desktop_rlhf.runs.seeds import derive_seed
 
 
@@ -32,39 +33,38 @@ def pairs_of(comparison: Comparison) -> tuple[Pair, ...]:
     )
 
 
-def preference_groups(
-    comparisons: Iterable[Comparison], completions: Mapping[str, Completion], prompts: Mapping[str, Prompt]
-) -> tuple[PreferenceGroup, ...]:
-    """One group per comparison that orders something, texts included.
+def preference_group(
+    comparison: Comparison, completions: Mapping[str, Completion], prompts: Mapping[str, Prompt]
+) -> PreferenceGroup | Reason:
+    """A comparison that orders something with its texts, or why it teaches nothing.
 
     Pairs of two completions with the same text teach nothing and are left out, and so are completions that then stand
     in no pair and completions without a token.
     """
-    groups = []
-    for comparison in comparisons:
-        shown = [completions[id] for id in comparison.completion_ids]
-        pairs = [
-            (a, b) for a, b in ordered(comparison) if shown[a].text != shown[b].text and _usable(shown[a], shown[b])
-        ]
-        kept = sorted({place for pair in pairs for place in pair})
-        if pairs:
-            index = {place: i for i, place in enumerate(kept)}
-            groups.append(
-                PreferenceGroup(
-                    comparison_id=comparison.id,
-                    prompt=prompts[comparison.prompt_id],
-                    completions=tuple(shown[place] for place in kept),
-                    pairs=tuple((index[a], index[b]) for a, b in pairs),
-                    strength=comparison.strength,
-                )
-            )
-    return tuple(groups)
+    shown = [completions[id] for id in comparison.completion_ids]
+    if len(shown) < 2:
+        return Reason.SINGLE
+    if comparison.outcome is not Outcome.RANKED:
+        return _UNRANKED[comparison.outcome]
+    whole = [(a, b) for a, b in ordered(comparison) if _usable(shown[a], shown[b])]
+    pairs = [(a, b) for a, b in whole if shown[a].text != shown[b].text]
+    if not pairs:
+        return Reason.EQUAL_TEXTS if whole else Reason.EMPTY
+    kept = sorted({place for pair in pairs for place in pair})
+    index = {place: i for i, place in enumerate(kept)}
+    return PreferenceGroup(
+        comparison_id=comparison.id,
+        prompt=prompts[comparison.prompt_id],
+        completions=tuple(shown[place] for place in kept),
+        pairs=tuple((index[a], index[b]) for a, b in pairs),
+        strength=comparison.strength,
+    )
 
 
 def judged_completions(
-    comparisons: Iterable[Comparison], completions: Mapping[str, Completion], prompts: Mapping[str, Prompt]
-) -> tuple[JudgedCompletion, ...]:
-    """Every completion that was called good or bad, each as it was judged: nothing is drawn by lot or made up.
+    comparison: Comparison, completions: Mapping[str, Completion], prompts: Mapping[str, Prompt]
+) -> tuple[JudgedCompletion, ...] | Reason:
+    """Every completion that was called good or bad, or why there is none; nothing is drawn by lot or made up.
 
     - Ranked: the best are desirable, all others are not, however near they came.
     - Both bad: all are undesirable. Which of them is the worse was not said, and is not needed.
@@ -75,26 +75,26 @@ def judged_completions(
 
     Completions without a token are left out, and so is a text that one comparison holds for both.
     """
-    judged = []
-    for comparison in comparisons:
-        if comparison.outcome is Outcome.RANKED:
-            desirable = [rank == 1 for rank in comparison.ranks]
-        elif comparison.outcome is Outcome.BOTH_BAD:
-            desirable = [False] * len(comparison.completion_ids)
-        else:
-            continue
-        shown = [completions[id] for id in comparison.completion_ids]
-        verdicts: dict[str, set[bool]] = {}
-        for completion, good in zip(shown, desirable, strict=True):
-            verdicts.setdefault(completion.text, set()).add(good)
-        judged += [
-            JudgedCompletion(
-                comparison.id, prompts[comparison.prompt_id], completion, good, comparison.mode == DEMONSTRATION
-            )
-            for completion, good in zip(shown, desirable, strict=True)
-            if _usable(completion) and len(verdicts[completion.text]) == 1
-        ]
-    return tuple(judged)
+    if comparison.outcome is Outcome.RANKED:
+        desirable = [rank == 1 for rank in comparison.ranks]
+    elif comparison.outcome is Outcome.BOTH_BAD:
+        desirable = [False] * len(comparison.completion_ids)
+    else:
+        return _UNRANKED[comparison.outcome]
+    shown = [completions[id] for id in comparison.completion_ids]
+    verdicts: dict[str, set[bool]] = {}
+    for completion, good in zip(shown, desirable, strict=True):
+        verdicts.setdefault(completion.text, set()).add(good)
+    prompt, demonstrated = prompts[comparison.prompt_id], comparison.mode == DEMONSTRATION
+    judged = tuple(
+        JudgedCompletion(comparison.id, prompt, completion, good, demonstrated)
+        for completion, good in zip(shown, desirable, strict=True)
+        if _usable(completion) and len(verdicts[completion.text]) == 1
+    )
+    return judged or (Reason.EQUAL_TEXTS if any(map(_usable, shown)) else Reason.EMPTY)
+
+
+_UNRANKED = {Outcome.TIE: Reason.TIE, Outcome.BOTH_BAD: Reason.BOTH_BAD, Outcome.SKIPPED: Reason.SKIPPED}
 
 
 def _usable(*completions: Completion) -> bool:

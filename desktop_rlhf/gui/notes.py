@@ -15,9 +15,12 @@ NOTES = {
     "metrics": "Metrics",
     "trainers": "Trainers",
     "performance": "Performance",
+    "correctness": "Correctness",
     "licences": "Licences",
 }
-PICTURE_WIDTH = 680  # pixels, what the dialog has room for
+WIDTH = 760  # pixels
+WIDE = {"metrics": 1180}  # its tables have seven columns
+PICTURE_WIDTH = 680  # what a dialog of the usual width has room for
 
 
 class _NoteBrowser(QTextBrowser):
@@ -39,7 +42,7 @@ class NoteDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName(f"note-{name}")
         self.setWindowTitle(NOTES[name])
-        self.resize(760, 640)
+        self.resize(min(WIDE.get(name, WIDTH), self.screen().availableSize().width()), 640)
         self.browser = _NoteBrowser()
         self.browser.setAccessibleName(NOTES[name])
         self.browser.setOpenLinks(False)

@@ -28,8 +28,10 @@ def masked_whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True, eps:
     The biased variance is used, so that a mask of one token divides by sqrt(eps), not by 0.
     """
     mean = masked_mean(values, mask)
-    variance = masked_mean((values - mean) ** 2, mask)
-    whitened = (values - mean) * torch.rsqrt(variance + eps)
+    apart = values - values[mask][0]  # values that are all the same leave no rounding to be scaled up
+    centred = apart - masked_mean(apart, mask)
+    variance = masked_mean(centred**2, mask)
+    whitened = centred * torch.rsqrt(variance + eps)
     if not shift_mean:
         whitened = whitened + mean
     return torch.where(mask, whitened, 0.0)

@@ -92,13 +92,13 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
     if not inputs.prompts:
         raise NotEnoughDataError(f"{spec.title} needs prompts to write to, and there is none.", "Import some.")
     model = inputs.model
-    usable = usable_prompts(spec, model, inputs.prompts)
+    usable, learned = usable_prompts(spec, model, inputs.prompts, inputs.left_out)
     if not usable:
         raise NotEnoughDataError(
-            f"No prompt leaves room for {spec.max_new_tokens} tokens.", "Write fewer tokens, or import shorter prompts."
+            f"No prompt leaves room for {spec.max_new_tokens} tokens.{learned.why}",
+            "Write fewer tokens, or import shorter prompts.",
         )
-    if len(usable) < len(inputs.prompts):
-        yield Noted(f"{len(inputs.prompts) - len(usable)} prompts are too long and were left out.")
+    yield from learned.notes
     reward_model = RewardModel.attach(model, f"judge-{inputs.output_path.name}", inputs.reward_path)
     policy, reference = start_adapter(
         inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter")
@@ -198,7 +198,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
         if name is not None:
             model.detach(name)
     if sha256:  # a run stopped before its first update learned nothing
-        yield AdapterSaved(str(inputs.output_path), sha256, {"updates": at.step})
+        yield AdapterSaved(str(inputs.output_path), sha256, {"updates": at.step, **learned.report()})
 
 
 class Averages:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,7 @@ from desktop_rlhf.records.errors import NotFiniteError
 from desktop_rlhf.records.prompts import Prompt
 from desktop_rlhf.reward.model import RewardModel
 from desktop_rlhf.runs.events import Progressed
+from desktop_rlhf.runs.learned import Learned, Reason, sifted
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -95,10 +96,17 @@ def evaluate(
     return empty.masked_scatter(packed.mask, kept), values, empty.masked_scatter(packed.mask, kept_entropy)
 
 
-def usable_prompts(spec: RolloutSpec, model: ResidentModel, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
-    """The prompts that leave room for a whole completion."""
+def usable_prompts(
+    spec: RolloutSpec, model: ResidentModel, prompts: Sequence[Prompt], before: Mapping[Reason, int]
+) -> tuple[tuple[Prompt, ...], Learned]:
+    """The prompts that leave room for a whole completion, and their count; ``before`` was left out already."""
     room = min(spec.max_length, model.longest) - spec.max_new_tokens
-    return tuple(prompt for prompt in prompts if len(model.prompt_ids(prompt.messages)) <= room)
+
+    def why(prompt: Prompt) -> Reason | None:
+        return Reason.NO_ROOM if len(model.prompt_ids(prompt.messages)) > room else None
+
+    usable, learned = sifted(prompts, lambda prompt: prompt.id, why, before)
+    return usable, dataclasses.replace(learned, what="prompt")
 
 
 class Rollouts:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from desktop_rlhf.runs.common import LoraSpec
+from desktop_rlhf.runs.metrics import GRAD_NORM
 from desktop_rlhf.runs.spec import Metric, setting
 
 FEWEST_COMPARISONS = 8
@@ -23,11 +24,52 @@ class RewardSpec(LoraSpec):
     needs_comparisons: ClassVar[bool] = True
     makes: ClassVar[str] = "reward"
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("loss", "loss", "nats", "Falls below 0.69, the loss of a coin.", "-log sigmoid(r_c - r_r)", "loss"),
-        Metric("accuracy", "accuracy", "share", "Share of training pairs ordered as you did.", "r_c > r_r", "accuracy"),
-        Metric("margin", "margin", "reward", "Chosen minus rejected; grows from 0.", "mean(r_c - r_r)", "reward"),
-        Metric("mean_reward", "mean reward", "reward", "Mean score over chosen and rejected.", "TRL", "reward"),
-        Metric("grad_norm", "gradient norm", "", "Length of the gradient before clipping.", "L2", "gradient"),
+        Metric(
+            "loss",
+            "loss",
+            "nats",
+            sentence="surprise at your choices",
+            formula="mean over pairs of −log σ(s(c) − s(r) − m) + `center_rewards_coefficient` (s(c) + s(r))², m the "
+            "margin, 0 without `margin_from_strength`",
+            healthy="starts at 0.69 (a coin), falls towards 0.3 to 0.6",
+            if_not="at 0.69: too few labels, or labels that contradict each other; near 0: learnt by heart",
+            source="TRL; Bradley and Terry 1952",
+            panel="loss",
+        ),
+        Metric(
+            "accuracy",
+            "accuracy",
+            "share",
+            sentence="share of training pairs ordered as you did",
+            formula="share of pairs with s(c) > s(r)",
+            healthy="0.6 to 0.9",
+            if_not="1.0 on training pairs beside 0.5 on held-out ones is overfitting: one pass, more labels",
+            source="TRL",
+            panel="accuracy",
+        ),
+        Metric(
+            "margin",
+            "margin",
+            "reward",
+            sentence="score of the chosen less that of the rejected",
+            formula="mean over pairs of s(c) − s(r)",
+            healthy="grows slowly from 0",
+            if_not="very large: too many passes or too high a learning rate",
+            source="TRL",
+            panel="reward",
+        ),
+        Metric(
+            "mean_reward",
+            "mean reward",
+            "reward",
+            sentence="mean score of all that was compared",
+            formula="mean over comparisons of the mean of s(y) over its completions",
+            healthy="stays near 0",
+            if_not="drifts: raise `center_rewards_coefficient`",
+            source="TRL",
+            panel="reward",
+        ),
+        replace(GRAD_NORM, formula="√(Σ g²) over the adapter's and the head's weights"),
     )
 
     batch_size: int = setting(4, "Comparisons in one optimiser step.", unit="comparisons", minimum=1, maximum=256)

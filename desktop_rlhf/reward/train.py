@@ -21,7 +21,8 @@ from desktop_rlhf.reward.calibration import Scored, gain_and_bias, reference_ids
 from desktop_rlhf.reward.loss import bradley_terry_loss
 from desktop_rlhf.reward.model import RewardHead, RewardModel
 from desktop_rlhf.reward.spec import FEWEST_COMPARISONS, RewardSpec
-from desktop_rlhf.runs.events import AdapterSaved, Event, Noted, Progressed
+from desktop_rlhf.runs.events import AdapterSaved, Event, Progressed
+from desktop_rlhf.runs.learned import Reason
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -34,15 +35,16 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
         NotFiniteError: the trained model's scores are NaN or infinite.
     """
     model = inputs.model
-    groups, too_long = fitting(model, inputs.groups, spec.max_length)
+    groups, learned = fitting(model, inputs.groups, spec.max_length, inputs.left_out)
     if len(groups) < FEWEST_COMPARISONS:
         raise NotEnoughDataError(
-            f"A reward model needs at least {FEWEST_COMPARISONS} comparisons with a winner; there are {len(groups)}.",
+            f"A reward model needs at least {FEWEST_COMPARISONS} comparisons with a winner; there are {len(groups)}."
+            f"{learned.why}",
             "Label some more, then train again.",
         )
-    if too_long:
-        yield Noted(f"{too_long} comparisons are longer than {spec.max_length} tokens and were left out.")
     train_groups, held_out = split_by_prompt(groups, spec.held_out_share, spec.seed)
+    learned = learned.without(Reason.HELD_OUT, len(held_out))
+    yield from learned.notes
     name = f"reward-{inputs.output_path.name}"
     model.new_adapter(name, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter"))
     head = RewardHead(model.hidden_size, spec.pooling)
@@ -50,7 +52,6 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     reference = reference_ids([*held_out, *train_groups])
     more_samples = _not_yet_scored(train_groups, reference - {c.id for group in held_out for c in group.completions})
     after = len(held_out) + len(more_samples)
-    yield Noted(f"{len(train_groups)} comparisons to learn from, {len(held_out)} held out by prompt.")
 
     def parts(batch: Sequence[PreferenceGroup]) -> Iterator[Part]:
         for _, some in group_batches(model, batch, spec.max_length):
@@ -103,7 +104,8 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     gain, bias = gain_and_bias(list(samples.values()))
     head.gain.fill_(gain)
     head.bias.fill_(bias)
-    report = {"train_comparisons": len(train_groups), "steps": steps, "scale_samples": len(samples)} | report_on(scored)
+    counts = {"train_comparisons": len(train_groups), "steps": steps, "scale_samples": len(samples)}
+    report = counts | report_on(scored) | learned.report()
     sha256 = model.save_adapter(name, inputs.output_path, head=head.state_dict()) if steps else None
     model.detach(name)
     if sha256:  # a run stopped before its first step learned nothing

@@ -52,18 +52,24 @@ class Metric:
     Attributes:
         name:     as logged, in TRL's words where TRL has one.
         title:    short, for a legend.
-        unit:     of the value.
-        sentence: what it is and what healthy looks like.
-        source:   formula or paper.
-        panel:    curves of the same panel share axes: reward, kl, loss, entropy, length, accuracy.
+        unit:     of the value; empty when it is a plain number.
+        sentence: what it is, in words. Here and below, settings and curves stand between backticks.
+        formula:  how it is computed, in the signs that the note on metrics explains.
+        healthy:  what it looks like in a run that goes well.
+        source:   whose definition it is; where TRL has the name for something else, what that is.
+        panel:    curves of the same panel share axes: reward, kl, loss, entropy, length, accuracy, gradient.
+        if_not:   what to do where it is not healthy; empty when there is nothing to do.
     """
 
     name: str
     title: str
     unit: str
     sentence: str
+    formula: str
+    healthy: str
     source: str
     panel: str
+    if_not: str = ""
 
 
 @dataclass(frozen=True)

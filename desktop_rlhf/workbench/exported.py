@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from desktop_rlhf.comparisons.pairs import preference_groups
+from desktop_rlhf.comparisons.pairs import preference_group
 from desktop_rlhf.comparisons.single import is_single, label_of
 from desktop_rlhf.prompts.files import (
     CompletionRow,
@@ -14,6 +14,7 @@ from desktop_rlhf.prompts.files import (
     write_preferences,
     write_prompts,
 )
+from desktop_rlhf.records.comparisons import PreferenceGroup
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.training_data import judgements
 
@@ -25,9 +26,12 @@ def _prompts(store: Store, path: Path) -> int:
 
 
 def _comparisons(store: Store, path: Path) -> int:
+    comparisons, completions, prompts = judgements(store)
+    groups = (preference_group(comparison, completions, prompts) for comparison in comparisons)
     rows = [
         PreferenceRow(group.prompt, group.completions[better].text, group.completions[worse].text)
-        for group in preference_groups(*judgements(store))
+        for group in groups
+        if isinstance(group, PreferenceGroup)
         for better, worse in group.pairs
     ]
     write_preferences(path, rows)

@@ -14,6 +14,7 @@ from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
 from desktop_rlhf.records.errors import SpecError
 from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.records.runs import Run, RunStatus
+from desktop_rlhf.runs.learned import Reason
 from desktop_rlhf.runs.spec import AlgorithmSpec, Value, with_settings
 from desktop_rlhf.store.clock import now
 from desktop_rlhf.workbench.algorithms import spec_named
@@ -21,7 +22,7 @@ from desktop_rlhf.workbench.jobs import Bench
 from desktop_rlhf.workbench.messages import ResumeRun, StartRun
 from desktop_rlhf.workbench.project import ADAPTERS_FOLDER, CHECKPOINTS_FOLDER
 from desktop_rlhf.workbench.provenance import provenance
-from desktop_rlhf.workbench.training_data import training_groups, training_judgements
+from desktop_rlhf.workbench.training_data import LeftOut, training_groups, training_judgements
 
 REFUSAL_TAG = "refuse"
 
@@ -39,7 +40,7 @@ def begun(bench: Bench, command: StartRun) -> Run:
         raise SpecError(f"{spec.title} uses no reward model.", "Leave it out.")
     if command.parent_adapter_id:
         spec = _in_shape_of(bench, command.parent_adapter_id, spec, command.settings)
-    groups, judged = _data(bench, spec)
+    groups, judged, left_out = _data(bench, spec)
     comparison_ids = tuple(dict.fromkeys(learned.comparison_id for learned in judged or groups))
     return Run(
         id=uuid4().hex,
@@ -48,7 +49,8 @@ def begun(bench: Bench, command: StartRun) -> Run:
         parent_adapter_id=command.parent_adapter_id,
         reward_adapter_id=command.reward_adapter_id,
         comparison_ids=comparison_ids,
-        provenance=provenance(bench.store.info(), comparison_ids, bench.model.dtype),
+        provenance=provenance(bench.store.info(), comparison_ids, bench.model.dtype)
+        | ({"data_left_out": left_out} if left_out else {}),
         created_at=now(),
         adapter_name=command.name,
     )
@@ -75,9 +77,13 @@ def checkpoints_of(project_path: Path, run_id: str) -> Checkpoints:
 
 def inputs_of(bench: Bench, run: Run, spec: AlgorithmSpec) -> TrainingInputs:
     """What the run learns from: the judgements its record names, and the prompts that there were when it began."""
-    groups, judged = _data(bench, spec, run.comparison_ids)
+    groups, judged, _ = _data(bench, spec, run.comparison_ids)
     start, reward = run.parent_adapter_id, run.reward_adapter_id
     prompts = bench.store.prompts.all(Split.TRAIN, until=run.created_at)
+    usable = tuple(p for p in prompts if REFUSAL_TAG not in p.tags)
+    left_out = _left_out_of(run)
+    if not (spec.needs_comparisons or spec.needs_good or spec.needs_bad) and len(usable) < len(prompts):
+        left_out = {Reason.REFUSE: len(prompts) - len(usable)}
     folder = bench.project_path / ADAPTERS_FOLDER
     name = f"{spec.name}-{run.id[:12]}"
     taken = sum(1 for _ in folder.glob(f"{name}*"))  # by itself when it was stopped before
@@ -85,24 +91,32 @@ def inputs_of(bench: Bench, run: Run, spec: AlgorithmSpec) -> TrainingInputs:
         model=bench.model,
         start_path=bench.adapter_path(start) if start else None,
         groups=groups,
-        prompts=tuple(p for p in prompts if REFUSAL_TAG not in p.tags),
+        prompts=usable,
         reward_path=bench.adapter_path(reward) if reward else None,
         output_path=folder / (f"{name}-{taken + 1}" if taken else name),
         judged=judged,
+        left_out=left_out,
         checkpoints=checkpoints_of(bench.project_path, run.id),
     )
 
 
 def _data(
     bench: Bench, spec: AlgorithmSpec, comparison_ids: Sequence[str] | None = None
-) -> tuple[tuple[PreferenceGroup, ...], tuple[JudgedCompletion, ...]]:
-    """Comparisons and judged completions, as far as the algorithm learns from them."""
-    return (
-        training_groups(bench.store, comparison_ids) if spec.needs_comparisons else (),
-        tuple(one for one in training_judgements(bench.store, comparison_ids) if spec.takes(one))
-        if spec.needs_good or spec.needs_bad
-        else (),
-    )
+) -> tuple[tuple[PreferenceGroup, ...], tuple[JudgedCompletion, ...], LeftOut]:
+    """Comparisons and judged completions, as far as the algorithm learns from them, and what else there is."""
+    if spec.needs_good or spec.needs_bad:
+        judged, left_out = training_judgements(bench.store, spec.takes, comparison_ids)
+        return (), judged, left_out
+    if spec.needs_comparisons:
+        groups, left_out = training_groups(bench.store, comparison_ids)
+        return groups, (), left_out
+    return (), (), {}
+
+
+def _left_out_of(run: Run) -> LeftOut:
+    """What was not learned from when the run began; it may have become more or less since."""
+    stored = cast("Mapping[str, int]", run.provenance.get("data_left_out", {}))
+    return {Reason(name): count for name, count in stored.items()}
 
 
 def changed_since(bench: Bench, run: Run) -> str:

@@ -67,7 +67,7 @@ class Inputs:
     def _completion(self, generator: random.Random) -> list[int]:
         size = _drawn(generator, self._plan.completions) - 1
         start = generator.randrange(len(self._pool) - size)
-        return [*self._pool[start : start + size], self._model.tokenizer.eos_token_id]
+        return [*self._pool[start : start + size], *self._model.completion_ids("")[-1:]]
 
     def _prompt(self, generator: random.Random) -> Row:
         """Starter prompts one below the other, cut where the whole has about a drawn number of tokens."""

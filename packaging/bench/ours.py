@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from desktop_rlhf.adapters.precision import dtype_for
 from desktop_rlhf.adapters.resident import ResidentModel
@@ -15,10 +15,11 @@ from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.prompts import Message, Prompt
 from desktop_rlhf.runs.algorithm import resolve
 from desktop_rlhf.runs.common import LoraSpec
-from desktop_rlhf.runs.events import Event, Noted, StepTaken
+from desktop_rlhf.runs.events import StepTaken
 from desktop_rlhf.runs.stop import StopToken
 
-Row = Mapping[str, Any]
+Row: TypeAlias = Mapping[str, Any]
+SIDES = ("chosen_ids", "rejected_ids")
 
 
 def load(inputs: Row) -> ResidentModel:
@@ -43,8 +44,8 @@ def groups(model: ResidentModel, rows: Sequence[Row]) -> tuple[PreferenceGroup, 
     made = []
     for number, (prompt, row) in enumerate(zip(prompts(model, rows), rows, strict=True)):
         completions = tuple(
-            Completion(f"{side} {number}", prompt.id, f"{number}", None, "", tuple(row[side]), True, Sampler(), 0)
-            for side in ("chosen_ids", "rejected_ids")
+            Completion(f"{side} {number}", prompt.id, f"{number}", None, text, tuple(ids), True, Sampler(), 0)
+            for side, ids, text in ((side, row[side], model.completion_text(row[side])) for side in SIDES)
         )
         made.append(PreferenceGroup(f"{number}", prompt, completions, ((0, 1),)))
     return tuple(made)
@@ -61,21 +62,17 @@ def settings(inputs: Row) -> dict[str, Any]:
     }
 
 
-def seconds_of(spec: LoraSpec, inputs: TrainingInputs) -> float:
+def seconds_of(spec: LoraSpec, inputs: TrainingInputs, steps: int) -> float:
     """Seconds from the beginning of a run to the end of its last step.
 
     Raises:
-        ValueError: the run left something out or warned of something, so it did not do what the peer does.
+        ValueError: the run took other than ``steps`` steps, so it learned from more or less than the peer does.
     """
-    began = time.perf_counter()
-    return _last_step(resolve(type(spec))(spec, inputs, StopToken())) - began
-
-
-def _last_step(events: Iterable[Event]) -> float:
-    ended = 0.0
-    for event in events:
+    began = ended = time.perf_counter()
+    taken = 0
+    for event in resolve(type(spec))(spec, inputs, StopToken()):
         if isinstance(event, StepTaken):
-            ended = time.perf_counter()
-        if isinstance(event, Noted) and "learn from" not in event.sentence:
-            raise ValueError(event.sentence)
-    return ended
+            taken, ended = taken + 1, time.perf_counter()
+    if taken != steps:
+        raise ValueError(f"the run took {taken} steps in place of {steps}")
+    return ended - began

@@ -15,11 +15,12 @@ def main(inputs: Row) -> None:
     """A run of the first pairs warms up; a second one, of all the others, is timed whole."""
     model, first = load(inputs), inputs["batch_size"]
     pairs = groups(model, inputs["pairs"])
+    steps = len(pairs) // first - 1
     spec = DpoSpec(**settings(inputs), batch_size=first)
     with tempfile.TemporaryDirectory() as folder:
-        seconds_of(spec, TrainingInputs(model, None, pairs[:first], (), None, Path(folder) / "warm-up"))
-        seconds = seconds_of(spec, TrainingInputs(model, None, pairs[first:], (), None, Path(folder) / "timed"))
-    say(seconds, len(pairs) - first, model.dtype)
+        seconds_of(spec, TrainingInputs(model, None, pairs[:first], (), None, Path(folder) / "warm-up"), 1)
+        seconds = seconds_of(spec, TrainingInputs(model, None, pairs[first:], (), None, Path(folder) / "timed"), steps)
+    say(seconds, steps * first, model.dtype)
 
 
 if __name__ == "__main__":

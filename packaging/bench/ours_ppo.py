@@ -35,8 +35,10 @@ def main(inputs: Row) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         judge = untrained_reward_model(model, folder / "judge", inputs)
-        seconds_of(spec(1), TrainingInputs(model, None, (), asking[:episodes], judge, folder / "warm-up"))
-        seconds = seconds_of(spec(updates), TrainingInputs(model, None, (), asking[episodes:], judge, folder / "timed"))
+        seconds_of(spec(1), TrainingInputs(model, None, (), asking[:episodes], judge, folder / "warm-up"), 1)
+        seconds = seconds_of(
+            spec(updates), TrainingInputs(model, None, (), asking[episodes:], judge, folder / "timed"), updates
+        )
     say(seconds, updates * episodes, model.dtype)
 
 

@@ -18,11 +18,14 @@ def main(inputs: Row) -> None:
     """
     model, first = load(inputs), inputs["batch_size"]
     pairs = groups(model, inputs["pairs"])
+    steps, fewest = len(pairs) // first - 1, FEWEST_COMPARISONS
     spec = RewardSpec(**settings(inputs), batch_size=first, held_out_share=0.0)
     with tempfile.TemporaryDirectory() as folder:
-        seconds_of(spec, TrainingInputs(model, None, pairs[:FEWEST_COMPARISONS], (), None, Path(folder) / "warm-up"))
-        seconds = seconds_of(spec, TrainingInputs(model, None, pairs[first:], (), None, Path(folder) / "timed"))
-    say(seconds, len(pairs) - first, model.dtype)
+        seconds_of(
+            spec, TrainingInputs(model, None, pairs[:fewest], (), None, Path(folder) / "warm-up"), fewest // first
+        )
+        seconds = seconds_of(spec, TrainingInputs(model, None, pairs[first:], (), None, Path(folder) / "timed"), steps)
+    say(seconds, steps * first, model.dtype)
 
 
 if __name__ == "__main__":

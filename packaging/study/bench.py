@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,15 @@ class Bench:
         self._engine.close()
         self.store.close()
         self.project.close()
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the project and all that is remembered, unless that was done before."""
+        if not folder.exists():
+            aside = folder.with_name(folder.name + ".part")
+            shutil.rmtree(aside, ignore_errors=True)
+            for part in (self.project.path, self._memory):
+                shutil.copytree(part, aside / part.name)
+            os.replace(aside, folder)
 
     @property
     def model(self) -> ResidentModel:

@@ -115,7 +115,8 @@ def theirs(bench: Bench, python: Path) -> dict[str, Any]:
             raise WorldError(f"There is no {python}.", "Make it first: python3 packaging/dev.py parity")
         folder = bench.project.path / "for TRL"
         folder.mkdir(exist_ok=True)
-        groups, _ = fitting(bench.model, training_groups(bench.store), LONGEST)
+        judged, _ = training_groups(bench.store)
+        groups, _ = fitting(bench.model, judged, LONGEST)
         sides = split_by_prompt(groups, SPEC.held_out_share, SPEC.seed)
         for name, side in zip(("train", "held_out"), sides, strict=True):
             write_preferences(folder / f"{name}.jsonl", _rows(side))

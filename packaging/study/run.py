@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from desktop_rlhf.records.adapters import Adapter
 from study import frontier, hh, reward_curve
 from study.bench import Bench
 from study.plan import Plan
@@ -74,17 +75,15 @@ class Study:
             curve.append({"count": count, **reward_curve.measure(utility, held_out, scored)})
             if count == plan.frontier_labels:
                 found["best_of_n"] = frontier.selected(utility, held_out, scored)
-                found["policies"] = {
-                    algorithm: [
-                        self._step(
-                            bench,
-                            f"{algorithm} {value}",
-                            partial(frontier.point, bench, plan, utility, base, reward, algorithm, value),
-                        )
-                        for value in values
-                    ]
-                    for algorithm, values in plan.strengths.items()
-                }
+                # A run learns from all the labels that stand, so the policies have a copy of the project as it is now.
+                bench.copy_to(self.folder / "policies")
+                judge = reward
+        policies = Bench(self.folder / "policies", self.say, self.base_model, starter_prompts=True)
+        try:
+            found["policies"] = self._policies(policies, utility, base, judge)
+            seconds = bench.seconds() | policies.seconds()
+        finally:
+            policies.close()
         return {
             "plan": plan.name,
             "reward": curve,
@@ -92,7 +91,23 @@ class Study:
             "threads": torch.get_num_threads(),
             "versions": {"Python": platform.python_version()}
             | {name: version(name) for name in ("torch", "transformers", "peft")},
-            "seconds": bench.seconds(),
+            "seconds": seconds,
+        }
+
+    def _policies(
+        self, bench: Bench, utility: Utility, base: Mapping[str, float], reward: Adapter
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Every algorithm's points on the frontier, by its name."""
+        return {
+            algorithm: [
+                self._step(
+                    bench,
+                    f"{algorithm} {value}",
+                    partial(frontier.point, bench, self.plan, utility, base, reward, algorithm, value),
+                )
+                for value in values
+            ]
+            for algorithm, values in self.plan.strengths.items()
         }
 
     def _human(self, path: Path, with_trl: bool, seconds: dict[str, float]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from desktop_rlhf.adapters.decoding import FusedDecoder, PlainDecoder, decoder
+from desktop_rlhf.adapters.packing import hidden_states, pack
 from desktop_rlhf.adapters.resident import Role
 
 from .test_fused import MAKERS, made
@@ -72,3 +73,19 @@ def test_that_a_model_in_bfloat16_decodes_near_what_it_says_itself(llama) -> Non
     for prompt, token, state in zip(PROMPTS, (50, 51, 52), hidden, strict=True):
         own = own_hidden(model, "one", [*prompt, token])
         assert (state - own).abs().max() < 0.1 * own.abs().max()
+
+
+def test_that_memory_that_nobody_wrote_is_not_read(llama) -> None:
+    """What an allocator hands out may hold NaN, and NaN times a weight of 0 is NaN."""
+    torch.use_deterministic_algorithms(True)  # which fills memory with NaN before it is handed out
+    try:
+        written = decoder(llama, None, 2, 12)
+        written.admit([[5, 6, 7, 8, 9], [10]], 1)
+        states = written.step(torch.tensor([11, 12]))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.isfinite(states).all()
+    packed = pack([([5, 6, 7, 8, 9], [[11]]), ([10], [[12]])])
+    with torch.no_grad():
+        wanted = hidden_states(llama, packed)[packed.rows, packed.last]
+    assert torch.allclose(states, wanted, atol=1e-4)

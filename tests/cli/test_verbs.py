@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from desktop_rlhf.__main__ import main
+from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.runs.events import StepTaken
 from desktop_rlhf.workbench.engine import Engine
 from desktop_rlhf.workbench.messages import RunSaid, StartRun
@@ -170,6 +171,23 @@ def test_that_what_a_completion_holds_reaches_a_pipe_of_few_letters(project, tmp
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == 1
         assert "holds no project" in done.stderr
+
+
+def test_that_what_a_run_left_out_is_in_its_answer_and_in_the_list_of_runs(sampled, verb, capfd) -> None:
+    project = Project.open(sampled)
+    for number in range(10):
+        showing = project.next_showing()
+        project.save_comparison(showing, *((Outcome.RANKED, (1, 2)) if number < 7 else (Outcome.TIE,)))
+    project.close()
+    sizes = ("--set", "lora_rank=2", "--set", "batch_size=4")
+    status, answer = verb("train", sampled, "dpo", *sizes)
+    assert (status, answer["report"]["learned_from"], answer["report"]["left_out"]) == (0, 7, {"tie": 3})
+    (told,) = answer["notes"]
+    assert told.startswith("Learns from 7 of 10 comparisons. Left out: 3 ties.")
+    (run,) = verb("runs", sampled)[1]["runs"]
+    assert (run["report"], run["notes"]) == (answer["report"], answer["notes"])
+    assert main(["train", str(sampled), "dpo", *sizes]) == 0
+    assert told in capfd.readouterr().out
 
 
 def test_that_a_stopped_run_is_resumed_by_a_verb(sampled, verb) -> None:

@@ -106,3 +106,25 @@ def test_that_the_filters_keep_what_they_promise() -> None:
     assert (filtered_weights(logits, Sampler(1.0, top_p=0.7)) > 0).tolist() == [[True, True, False, False]]
     weights = filtered_weights(logits, Sampler(1.0))
     assert torch.allclose(weights / weights.sum(), logits.softmax(-1))
+
+
+def test_that_two_hundred_ragged_prompts_are_answered_as_each_would_be_alone(resident) -> None:
+    """Greedily: together, each token is the likeliest of the plain forward over its own row."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 40, (200,), generator=generator).tolist()
+    prompts = [torch.randint(2, 258, (length,), generator=generator).tolist() for length in lengths]
+    together = run(resident, prompts, [0] * 200, Sampler(temperature=0, max_new_tokens=8))
+    for prompt, drawn in zip(prompts, together, strict=True):
+        answer = torch.tensor(drawn.completion_ids)
+        with torch.no_grad():
+            logits = resident.base(torch.tensor([[*prompt, *drawn.completion_ids]])).logits[0, len(prompt) - 1 : -1]
+        best = logits.max(-1).values
+        assert (best - logits.gather(-1, answer.unsqueeze(-1)).squeeze(-1) < 1e-4).all()
+
+
+def test_that_what_a_model_folder_says_of_sampling_changes_nothing(resident) -> None:
+    sampler = Sampler(temperature=1.0, max_new_tokens=12)
+    plain = run(resident, PROMPTS, [1, 2, 3], sampler)
+    wishes = dict(do_sample=True, top_p=0.1, top_k=1, repetition_penalty=5.0, temperature=0.1, no_repeat_ngram_size=1)
+    resident.base.generation_config.update(**wishes)
+    assert run(resident, PROMPTS, [1, 2, 3], sampler) == plain

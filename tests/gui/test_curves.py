@@ -15,10 +15,10 @@ from desktop_rlhf.runs.spec import Metric
 from desktop_rlhf.workbench.algorithms import TRAINABLE
 
 METRICS = (
-    Metric("loss", "loss", "nats", "Falls.", "a paper", "loss"),
-    Metric("kl_k1", "KL (k1)", "nats", "Small is near.", "another", "kl"),
-    Metric("score", "score", "reward", "Rises.", "a third", "reward"),
-    Metric("score/best", "best score", "reward", "Rises too.", "a third", "reward"),
+    Metric("loss", "loss", "nats", "surprise", "−log p", "falls", "a paper", "loss"),
+    Metric("kl_k1", "KL (k1)", "nats", "distance", "−log r", "0 to 10", "another", "kl", "above 20: raise `kl_coef`"),
+    Metric("score", "score", "reward", "mean score", "s", "rises", "a third", "reward"),
+    Metric("score/best", "best score", "reward", "best score", "max s", "rises", "a third", "reward"),
 )
 
 
@@ -45,7 +45,10 @@ def test_that_reward_and_kl_come_first():
 
 
 def test_that_curves_of_different_units_do_not_share_axes():
-    mixed = (Metric("a", "length", "tokens", "", "", "length"), Metric("b", "ended", "share", "", "", "length"))
+    length, ended = ("a", "length", "tokens"), ("b", "ended", "share")
+    mixed = [
+        Metric(*known, sentence="", formula="", healthy="", source="", panel="length") for known in (length, ended)
+    ]
     assert [(title, [m.name for m in members]) for title, members in grouped(mixed)] == [
         ("Length", ["a"]),
         ("Ended", ["b"]),
@@ -150,7 +153,11 @@ def test_that_the_question_mark_unfolds_sentence_and_source(board):
     assert panel.explanation.isHidden()
     panel.why.click()
     assert not panel.explanation.isHidden()
-    assert "Small is near. (another)" in panel.explanation.text()
+    said = "KL (k1) [nats]: distance. Healthy: 0 to 10. If not: above 20: raise kl_coef."
+    assert panel.explanation.text() == said
+    assert panel_of(board, "loss").explanation.text() == "loss [nats]: surprise. Healthy: falls."
+    tip = board.findChild(QLabel, "value-kl_k1").toolTip()
+    assert tip.splitlines() == ["kl_k1", said, "Formula, its signs under Help: −log r.", "Source: another."]
 
 
 def test_that_curves_of_a_panel_differ_by_colour_and_by_dash():

@@ -10,6 +10,7 @@ from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
 from desktop_rlhf.records.verdicts import wilson
 from desktop_rlhf.runs.events import SampleShown
+from desktop_rlhf.runs.learned import Learned, Reason
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.project import STORE_FILE
 
@@ -93,6 +94,23 @@ def test_that_a_run_shows_its_chain_curves_samples_settings_and_provenance(page)
     assert page.curves.samples.findChild(QLabel, "sample-text").text() == "said by r-ppo"
     facts = {shown.text() for shown in page.findChildren(QLabel)}
     assert {"seed", "7", "torch", "2.13.0", "updates", "24"} <= facts
+
+
+def test_that_a_run_says_how_many_of_all_comparisons_it_learned_from_and_why_not_from_the_rest(qtbot, project, engine):
+    learned = Learned(118, {Reason.TIE: 7, Reason.TOO_LONG: 3, Reason.EQUAL_TEXTS: 2})
+    store = Store.open(project.path / STORE_FILE)
+    store.runs.add(Run("r", "dpo", {}, None, None, tuple(map(str, range(121))), {}))
+    store.runs.record("r", notes=[note.sentence for note in learned.notes])
+    store.runs.end("r", RunStatus.COMPLETED, report={"steps": 9} | learned.report())
+    store.close()
+    page = RunsPage(project, engine)
+    qtbot.addWidget(page)
+    page.show()
+    assert "Learned from 118 of 130 comparisons." in page.chain.text()
+    assert page.curves.notes.text() == learned.sentence
+    assert cells(page.runs, 0)[3] == "118"
+    facts = [shown.text() for shown in page.findChildren(QLabel)]
+    assert "tie 7, too long 3, equal texts 2" in facts
 
 
 def test_that_a_reward_run_shows_its_accuracy_with_n(page):

@@ -442,6 +442,13 @@ def test_that_every_note_of_the_help_menu_can_be_read(qtbot, name):
     assert len(note.browser.toPlainText()) > 200
 
 
+def test_that_the_note_with_wide_tables_has_more_room_and_fits_the_screen(qtbot):
+    wide, usual = NoteDialog("metrics"), NoteDialog("licences")
+    qtbot.addWidget(wide)
+    qtbot.addWidget(usual)
+    assert usual.width() < wide.width() <= wide.screen().availableSize().width()
+
+
 @pytest.mark.parametrize(("page", "note"), [("label", "labelling"), ("train", "metrics")])
 def test_that_help_fits_the_page(opened, page, note):
     opened.workspace.show_page(page)

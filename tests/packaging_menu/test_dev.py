@@ -135,17 +135,20 @@ def test_that_app_and_demo_hand_the_rest_to_the_program(dev):
     assert dev.ran[-1][1:] == ["-m", "desktop_rlhf", "--new-starter", "--project", "here"]
 
 
-@pytest.mark.parametrize("verb", ["study", "bench"])
-def test_that_study_and_bench_run_their_module_from_packaging_and_hand_the_rest_on(
-    dev, verb: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("verb", "rest"),
+    [("study", ["--full", "--hh", "pairs.jsonl"]), ("breaks", ["--only", "P3"]), ("bench", ["--only", "dpo"])],
+)
+def test_that_a_module_in_packaging_is_run_from_there_and_handed_the_rest(
+    dev, monkeypatch: pytest.MonkeyPatch, verb: str, rest: list[str]
 ):
     seen = {}
     monkeypatch.setenv("PYTHONPATH", "mine")
     monkeypatch.setattr(dev, "fetch_starter_model", lambda: True)
     monkeypatch.setattr(dev, "prepare_environment", lambda environment: True)
     monkeypatch.setattr(dev, "run", lambda command, **environ: seen.update(command=command, **environ) or 0)
-    assert dev.main([verb, "--full", "--hh", "pairs.jsonl"]) == 0
-    assert seen["command"][1:] == ["-m", verb, "--full", "--hh", "pairs.jsonl"]
+    assert dev.main([verb, *rest]) == 0
+    assert seen["command"][1:] == ["-m", verb, *rest]
     assert seen["PYTHONPATH"].split(os.pathsep) == [str(dev.ROOT / "packaging"), "mine"]
     assert (MENU.parent / verb / "__main__.py").exists()
 
@@ -200,4 +203,4 @@ def test_that_a_starter_model_that_did_not_come_stops_everything(dev):
 def test_that_a_wrong_call_is_told_the_verbs(arguments: list[str]):
     told = subprocess.run([sys.executable, MENU, *arguments], capture_output=True, text=True, env=dict(os.environ))
     assert told.returncode == 2
-    assert all(verb in told.stderr for verb in ("app", "test", "check", "demo", "study", "parity", "bench"))
+    assert all(verb in told.stderr for verb in ("app", "test", "check", "demo", "study", "parity", "breaks", "bench"))

@@ -22,10 +22,10 @@ class EightTokens(SimpleNamespace):
     eos_token_id = 1
     chat_template = None
 
-    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+    def __call__(self, text: str, **asked: bool) -> dict[str, list[int]]:
         return {"input_ids": list(PROMPT_IDS)}
 
-    def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+    def decode(self, ids: list[int], **asked: bool) -> str:
         return " ".join(map(str, ids))
 
 

@@ -59,7 +59,7 @@ def test_that_a_continued_run_starts_at_its_own_reference(llama, tmp_path) -> No
 def test_that_dpo_reaches_the_closed_form_optimum(eight, next_logprobs, tmp_path) -> None:
     """Preferences drawn by Bradley-Terry from a reward r are answered by pi* proportional to ref * exp(r / beta)."""
     beta, rewards = 0.5, (0.0, 0.4, 1.2)
-    often = 50
+    often = 1000
     pairs: list[tuple[int, int]] = []
     for a, b in ((0, 1), (0, 2), (1, 2)):
         wins = round(often / (1 + math.exp(rewards[b] - rewards[a])))
@@ -76,4 +76,10 @@ def test_that_dpo_reaches_the_closed_form_optimum(eight, next_logprobs, tmp_path
     gained = (next_logprobs(eight, "trained") - reference)[list(tokens)]
     wanted = torch.tensor(rewards) / beta
     assert (gained - gained[0]).tolist() == pytest.approx((wanted - wanted[0]).tolist(), abs=0.1)
+    # Comparisons say nothing of the other tokens, so the distance is taken among those that were compared.
+    before, optimum, reached = (
+        (reference[list(tokens)] + more).softmax(-1) for more in (torch.zeros(3), wanted, gained)
+    )
+    assert 0.5 * (before - optimum).abs().sum() > 0.1
+    assert 0.5 * (reached - optimum).abs().sum() < 0.02
     assert eight.base_sha256() == base

@@ -96,7 +96,7 @@ def losses_of(loss_type: str, pairs: Pairs, **changed: float) -> torch.Tensor:
 
 
 def spoken(ids: tuple[int, ...]) -> Completion:
-    return Completion(str(ids), "p", "g", None, str(ids), ids, ended=False, sampler=Sampler(), seed=0)
+    return Completion(str(ids), "p", "g", None, str(ids), ids, ended=True, sampler=Sampler(), seed=0)
 
 
 def group(*completions: tuple[int, ...], pairs=((0, 1),), strength: int | None = None) -> PreferenceGroup:
@@ -366,4 +366,4 @@ def test_that_the_report_is_as_before_for_every_loss(eight, tmp_path) -> None:
     inputs = TrainingInputs(eight, None, (group((4,), (7,)),), (), None, tmp_path / "run")
     *_, last = dpo.train(DpoSpec(loss_type="ipo"), inputs, StopToken())
     assert isinstance(last, AdapterSaved)
-    assert last.report == {"steps": 1, "comparisons": 1}
+    assert last.report == {"steps": 1, "learned_from": 1, "counted": "comparison", "left_out": {}, "cut": 0}

@@ -83,7 +83,7 @@ def test_that_rloo_reaches_the_closed_form_optimum(eight, next_logprobs, tmp_pat
     eight.attach("trained", tmp_path / "rloo")
     reached = next_logprobs(eight, "trained").exp()
     assert 0.5 * (reference.exp() - optimum).abs().sum().item() > 0.25
-    assert 0.5 * (reached - optimum).abs().sum().item() < 0.08, (reached, optimum)
+    assert 0.5 * (reached - optimum).abs().sum().item() < 0.02, (reached, optimum)
     best = torch.logsumexp(reference + rewards / beta, -1).item() * beta
     assert sum(s.metrics["rlhf_reward"] for s in steps[-30:]) / 30 == pytest.approx(best, abs=0.06)
     assert eight.base_sha256() == base

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from statistics import fmean, pstdev
 
 import pytest
 import torch
@@ -13,15 +14,18 @@ from desktop_rlhf.completions.sampling import Drawn
 from desktop_rlhf.numerics.advantages import group_relative, leave_one_out
 from desktop_rlhf.numerics.masked import whiten_together
 from desktop_rlhf.numerics.running import RunningMoments
+from desktop_rlhf.policy.algorithms import ALGORITHMS
 from desktop_rlhf.policy.grpo.spec import GrpoSpec
 from desktop_rlhf.policy.grpo.train import GrpoLearner
 from desktop_rlhf.policy.kl_control import AdaptiveKl
 from desktop_rlhf.policy.on_policy import Averages, _gradients
+from desktop_rlhf.policy.ppo.critic import ValueHead
 from desktop_rlhf.policy.ppo.spec import PpoSpec
 from desktop_rlhf.policy.ppo.train import PpoLearner
 from desktop_rlhf.policy.rloo.spec import RlooSpec
 from desktop_rlhf.policy.rloo.train import RlooLearner
 from desktop_rlhf.policy.rollout import Episode, Rollouts, evaluate, kl_in_doubt
+from desktop_rlhf.policy.rollout_spec import RolloutSpec
 from desktop_rlhf.runs.stop import StopToken
 
 LENGTHS = ((3, 1, 2), (4, 4, 2))
@@ -87,6 +91,18 @@ def test_that_padding_changes_no_metric_and_no_gradient(learner) -> None:
     assert padded == pytest.approx(plain, abs=1e-6)
     assert padded_gradients == pytest.approx(plain_gradients, abs=1e-6)
     assert set(plain) | {"grad_norm"} == {metric.name for metric in learner.spec.metrics}
+
+
+def test_that_a_longer_sibling_changes_nothing_that_is_measured_of_a_completion(llama) -> None:
+    head = ValueHead(llama.hidden_size)
+    torch.nn.init.ones_(head.linear.weight)
+    with torch.no_grad():
+        alone = evaluate(llama, pack([([5, 6], [[7, 8, 9]])]), 0.7, head)
+        beside = evaluate(llama, pack([([5, 6], [[7, 8, 9], [10] * 30])]), 0.7, head)
+    for one, two in zip(alone, beside, strict=True):
+        assert one.abs().min() > 0
+        assert two[0, :3].tolist() == pytest.approx(one[0].tolist(), abs=1e-5)
+        assert (two[0, 3:] == 0).all()
 
 
 def test_that_the_kl_coefficient_follows_a_table_worked_by_hand() -> None:
@@ -179,6 +195,37 @@ def test_that_whitened_rewards_need_eight_tokens() -> None:
             learner.begin(0, [known])
             returns.append(learner.returns[0])
         assert torch.equal(*returns) is not whitened
+
+
+def test_that_whitened_rewards_keep_their_mean_and_advantages_have_none() -> None:
+    episodes = [
+        dataclasses.replace(known, old_values=torch.zeros_like(known.old_values), rewards=known.rewards + 5)
+        for known in (episode(lengths, i) for i, lengths in enumerate(LENGTHS))
+    ]
+    raw = PpoLearner(PpoSpec(gamma=0.0), 8)
+    raw.begin(0, episodes)
+    white = PpoLearner(PpoSpec(gamma=0.0, whiten_rewards=True), 8)
+    white.begin(0, episodes)
+
+    def kept(tensors: list[torch.Tensor]) -> list[float]:
+        return torch.cat([t[e.packed.mask] for t, e in zip(tensors, episodes, strict=True)]).tolist()
+
+    rewards = kept(raw.returns)  # with gamma 0 and no values a return is its token's reward
+    assert fmean(rewards) > 1
+    wanted = [(r - fmean(rewards)) / pstdev(rewards) + fmean(rewards) for r in rewards]
+    assert kept(white.returns) == pytest.approx(wanted, abs=1e-5)
+    for learner in (raw, white):  # over the rollout, not within each prompt
+        advantages = kept(learner.advantages)
+        assert (fmean(advantages), pstdev(advantages)) == pytest.approx((0, 1), abs=1e-5)
+        assert abs(learner.advantages[0][episodes[0].packed.mask].mean()) > 0.01
+
+
+@pytest.mark.parametrize("spec", [s for s in ALGORITHMS if issubclass(s, RolloutSpec)])
+def test_that_reward_is_never_shown_without_what_gives_a_cheat_away(spec) -> None:
+    panels = {metric.panel for metric in spec.metrics}
+    assert {"reward", "kl", "entropy", "length"} <= panels
+    names = {metric.name for metric in spec.metrics}
+    assert names & {"val/num_eos_tokens", "completions/clipped_ratio"}
 
 
 def test_that_gradients_prompt_by_prompt_are_those_of_the_mean_over_all_tokens(llama, tmp_path) -> None:

@@ -20,8 +20,8 @@ from desktop_rlhf.runs.stop import StopToken
 
 def good(completion: tuple[int, ...], prompt: str = "p", desirable: bool = True) -> JudgedCompletion:
     text = str(completion)
-    spoken = Completion(text, prompt, "g", None, text, completion, ended=False, sampler=Sampler(), seed=0)
-    return JudgedCompletion("c", Prompt(prompt, (Message("user", prompt),)), spoken, desirable)
+    spoken = Completion(text, prompt, "g", None, text, completion, ended=True, sampler=Sampler(), seed=0)
+    return JudgedCompletion(f"c-{prompt}", Prompt(prompt, (Message("user", prompt),)), spoken, desirable)
 
 
 def bad(completion: tuple[int, ...], prompt: str = "p") -> JudgedCompletion:
@@ -83,10 +83,12 @@ def test_that_sft_reaches_the_frequencies_of_what_was_chosen(eight, next_logprob
     assert eight.base_sha256() == base
 
 
-def test_that_the_same_answer_to_a_prompt_is_taken_once() -> None:
-    found = sft.each_once([good((2,)), good((4,), "q"), good((5,), "q"), good((2,)), good((2,), "q")])
-    assert [(prompt.id, completion.completion_ids) for prompt, completion in found] == [
-        ("p", (2,)), ("q", (4,)), ("q", (5,)), ("q", (2,)),
+def test_that_the_same_answer_to_a_prompt_is_taken_once(llama) -> None:
+    judged = [good((2,)), good((4,), "q"), good((5,), "q"), good((2,)), good((2,), "q")]
+    found = sft.each_once(llama, judged)
+    asked = {name: llama.prompt_ids([Message("user", name)]) for name in "pq"}
+    assert found == [
+        (asked["p"], [2]), (asked["q"], [4]), (asked["q"], [5]), (asked["q"], [2]),
     ]  # fmt: skip
 
 
@@ -113,9 +115,10 @@ def test_that_a_long_loser_does_not_cost_the_winner(llama, tmp_path) -> None:
     inputs = inputs_of(llama, (good((7, 30)), bad((9,) * 60), good((7,) * 60, "q"), bad((9,), "q")), tmp_path / "s")
     events = list(sft.train(SftSpec(max_length=50), inputs, StopToken()))
     assert [e.sentence for e in events if isinstance(e, Noted)] == [
-        "1 completions are longer than 50 tokens and were left out."
+        "Learns from 1 of 2 judgements. Left out: 1 longer than max_length."
     ]
-    assert events[-1].report == {"steps": 1, "completions": 1}
+    counted = {"learned_from": 1, "counted": "judgement", "left_out": {"too_long": 1}, "cut": 0}
+    assert events[-1].report == {"steps": 1, "completions": 1} | counted
 
 
 def test_that_a_run_goes_on_from_an_adapter_without_a_reference(llama, tmp_path) -> None:

@@ -6,17 +6,25 @@ from desktop_rlhf.records.comparisons import STRENGTHS
 from desktop_rlhf.runs.spec import settings_of
 from desktop_rlhf.settings import resources_path
 from desktop_rlhf.workbench.algorithms import TRAINABLE
+from metrics_note import with_tables
 
 
 def note(name: str) -> str:
     return (resources_path() / "notes" / f"{name}.md").read_text(encoding="utf-8")
 
 
+def test_that_the_note_on_metrics_has_the_tables_that_are_declared() -> None:
+    assert note("metrics") == with_tables(note("metrics")), "packaging/metrics_note.py writes them anew"
+
+
 @pytest.mark.parametrize("spec", TRAINABLE)
-def test_that_the_note_on_metrics_explains_every_curve_in_its_own_section(spec) -> None:
-    (section,) = (part for part in note("metrics").split("\n## ") if part.startswith(f"{spec.title}\n"))
-    explained = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
-    assert explained == [metric.name for metric in spec.metrics]
+def test_that_every_curve_is_declared_in_full_and_once(spec) -> None:
+    names = [metric.name for metric in spec.metrics]
+    assert len(set(names)) == len(names)
+    for metric in spec.metrics:
+        said = (metric.title, metric.sentence, metric.formula, metric.healthy, metric.source)
+        assert all(said), metric.name
+        assert not set("|\n") & set("".join((*said, metric.unit, metric.if_not))), metric.name  # they part the table
 
 
 def test_that_the_note_on_metrics_names_no_setting_that_is_not_there() -> None:

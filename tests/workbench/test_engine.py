@@ -368,10 +368,12 @@ def test_that_a_prompt_that_does_not_fit_is_one_sentence_and_training_leaves_it_
     for algorithm in ("dpo", "reward"):
         (ending,) = endings(work(StartRun(algorithm, algorithm, SMALL)))
         assert ending.status is RunStatus.COMPLETED
-        assert any("1 comparisons are longer" in note for note in labelled.notes(ending.run_id))
+        assert any("1 longer than max_length" in note for note in labelled.notes(ending.run_id))
     command = StartRun("ppo", "ppo", PPO, reward_adapter_id=labelled.adapters(AdapterKind.REWARD)[0].id)
     (ending,) = endings(work(command))
-    assert labelled.notes(ending.run_id) == ["1 prompts are too long and were left out."]
+    assert labelled.notes(ending.run_id) == [
+        "Learns from 13 of 14 prompts. Left out: 1 without room for max_new_tokens."
+    ]
 
 
 def test_that_a_missing_base_model_is_said_by_the_engine(project, work, tiny_model_path, monkeypatch) -> None:
@@ -387,7 +389,7 @@ def test_that_shutdown_ends_a_run_on_another_thread_and_keeps_what_it_has(labell
 
     def say(news):
         said.append(news)
-        if isinstance(news, RunSaid):
+        if isinstance(news, RunSaid) and isinstance(news.event, StepTaken):
             stepped.set()
 
     engine = Engine(labelled.path, say)

@@ -141,7 +141,7 @@ def test_that_a_loss_that_is_no_number_pauses_the_run_and_resuming_leaves_that_b
 
 def test_that_a_halted_run_that_is_stopped_keeps_what_was_learned_before(labelled, work, command, monkeypatch) -> None:
     stopped = ending(work(command("dpo"), meanwhile=stop_at(1)))
-    poisoned(monkeypatch, at=6)
+    poisoned(monkeypatch, at=2)
 
     def meanwhile(engine, news) -> None:
         if isinstance(news, JobPaused):

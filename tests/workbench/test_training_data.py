@@ -1,8 +1,22 @@
 from __future__ import annotations
 
+import json
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from desktop_rlhf.adapters.training import fitting, ids_of
 from desktop_rlhf.records.comparisons import Outcome
+from desktop_rlhf.records.completions import Sampler
+from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.records.runs import RunStatus
-from desktop_rlhf.workbench.messages import StartRun
+from desktop_rlhf.runs.events import StepTaken
+from desktop_rlhf.runs.learned import Learned, Reason
+from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.messages import JobEnded, ResumeRun, RunSaid, StartRun
+from desktop_rlhf.workbench.project import STORE_FILE
+from desktop_rlhf.workbench.training_data import training_groups
 
 
 def test_that_kto_learns_from_both_bad_while_dpo_does_not(project, work, sampling) -> None:
@@ -24,3 +38,119 @@ def test_that_kto_learns_from_both_bad_while_dpo_does_not(project, work, samplin
     assert runs["kto"].report["undesirable"] + runs["kto"].report["desirable"] == 2 * len(usable)
     assert runs["kto"].report["desirable"] == len(runs["dpo"].comparison_ids)
     assert runs["kto"].provenance["data_sha256"] != runs["dpo"].provenance["data_sha256"]
+
+
+LONGEST = 120
+SMALL = {"lora_rank": 2, "lora_alpha": 4, "max_length": LONGEST}
+PREFERENCES = {
+    Reason.TOO_LONG: ("long?", "x" * LONGEST, "y", "train"),
+    Reason.PROMPT_TOO_LONG: ("x" * LONGEST, "yes", "no", "train"),
+    Reason.HELD_OUT_PROMPT: ("apart?", "yes", "no", "held_out"),
+}
+
+
+@pytest.fixture
+def judge_equal(project, work, sampling):
+    """Has one of two equal completions chosen."""
+
+    def judge() -> None:
+        greedy = Sampler(temperature=0, max_new_tokens=6)
+        work(replace(sampling(2, "equal"), prompt_ids=(project.prompts(Split.TRAIN)[0].id,), sampler=greedy))
+        project.save_comparison(project.next_showing(), Outcome.RANKED, (1, 2))
+
+    return judge
+
+
+@pytest.fixture
+def mixed(project, work, sampling, judge_equal, tmp_path):
+    """A project with every outcome and every cause to leave a judgement out."""
+    work(sampling(2), sampling(2, "more", seed=2))
+    said = [Outcome.RANKED, Outcome.RANKED, Outcome.TIE, Outcome.BOTH_BAD, Outcome.RANKED, Outcome.SKIPPED]
+    made = 0
+    while (showing := project.next_showing()) is not None:
+        outcome = said[made % len(said)]
+        project.save_comparison(showing, outcome, (1, 2) if outcome is Outcome.RANKED else ())
+        made += 1
+    for reason, (prompt, chosen, rejected, split) in PREFERENCES.items():
+        row = {"prompt": prompt, "chosen": chosen, "rejected": rejected, "split": split}
+        (tmp_path / f"{reason}.jsonl").write_text(json.dumps(row))
+        project.import_file(tmp_path / f"{reason}.jsonl")
+    judge_equal()
+    (tmp_path / "refuse.jsonl").write_text('{"prompt": "how to harm", "tags": ["refuse"]}')
+    project.import_file(tmp_path / "refuse.jsonl")
+    return project
+
+
+def counted(project, run_id: str) -> Learned:
+    """What a run's report counts, after a look that its note says the same."""
+    learned = Learned.read(project.run(run_id).report)
+    assert project.notes(run_id)[0] == learned.sentence
+    return learned
+
+
+@pytest.mark.parametrize("algorithm", ["reward", "dpo", "orpo", "simpo", "sft", "kto"])
+def test_that_what_a_run_learns_from_and_what_it_leaves_out_are_all_judgements(mixed, work, algorithm) -> None:
+    (ended,) = [news for news in work(StartRun("a", algorithm, SMALL)) if isinstance(news, JobEnded)]
+    learned = counted(mixed, ended.run_id)
+    everything = mixed.comparisons()
+    assert learned.total == len(everything) == 28
+    outcomes = Counter(comparison.outcome for comparison in everything)
+    wanted = {Reason.TIE: 4, Reason.BOTH_BAD: 4, Reason.SKIPPED: 4, Reason.EQUAL_TEXTS: 1}
+    wanted |= dict.fromkeys(PREFERENCES, 1)
+    assert all(outcomes[outcome] == 4 for outcome in Outcome if outcome is not Outcome.RANKED)
+    if algorithm == "kto":
+        del wanted[Reason.BOTH_BAD]  # two that are to become less likely
+        del wanted[Reason.TOO_LONG]  # the other one of the two is short
+    if algorithm == "reward":
+        held_out = mixed.run(ended.run_id).report["n"]
+        assert held_out > 0
+        wanted[Reason.HELD_OUT] = held_out
+    assert dict(learned.left_out) == wanted
+
+
+def test_that_completions_that_were_cut_are_counted_and_get_no_end(mixed, work, llama) -> None:
+    (ended,) = [news for news in work(StartRun("a", "dpo", SMALL)) if isinstance(news, JobEnded)]
+    store = Store.open(mixed.path / STORE_FILE)
+    groups, _ = training_groups(store, mixed.run(ended.run_id).comparison_ids)
+    store.close()
+    kept, _ = fitting(llama, groups, LONGEST)
+    spoken = {(g.prompt.id, c.text): c for g in kept for c in g.completions}.values()
+    cut = [c for c in spoken if not c.ended]
+    assert counted(mixed, ended.run_id).cut == len(cut) > 0
+    assert all(ids_of(llama, c) == list(c.completion_ids) for c in cut)
+    assert not any(c.completion_ids[-1] in llama.end_ids for c in cut)
+
+
+def test_that_prompts_to_write_to_are_counted_as_well(mixed, work) -> None:
+    (ended,) = [news for news in work(StartRun("a", "reward", SMALL)) if isinstance(news, JobEnded)]
+    sizes = {"updates": 1, "prompts_per_update": 2, "completions_per_prompt": 2, "max_new_tokens": 4}
+    for algorithm in ("ppo", "rloo", "grpo"):
+        command = StartRun(algorithm, algorithm, SMALL | sizes, reward_adapter_id=ended.adapter_id)
+        (written,) = [news for news in work(command) if isinstance(news, JobEnded)]
+        learned = counted(mixed, written.run_id)
+        assert learned.what == "prompt"
+        assert dict(learned.left_out) == {Reason.NO_ROOM: 1, Reason.REFUSE: 1}
+        assert learned.total == len(mixed.prompts(Split.TRAIN))
+
+
+def test_that_a_run_that_goes_on_counts_as_it_did_when_it_began(mixed, work) -> None:
+    def stop_soon(engine, news) -> None:
+        if isinstance(news, RunSaid) and isinstance(news.event, StepTaken) and news.event.step == 1:
+            engine.stop("a")
+
+    settings = SMALL | {"epochs": 2}
+    (whole,) = [n for n in work(StartRun("whole", "dpo", settings)) if isinstance(n, JobEnded)]
+    (ended,) = [n for n in work(StartRun("a", "dpo", settings), meanwhile=stop_soon) if isinstance(n, JobEnded)]
+    assert ended.status is RunStatus.STOPPED
+    mixed.undo()  # the judgement of equal texts, which was left out
+    work(ResumeRun("again", ended.run_id))
+    assert counted(mixed, ended.run_id) == counted(mixed, whole.run_id)
+    assert mixed.notes(ended.run_id) == mixed.notes(whole.run_id)
+
+
+def test_that_where_nothing_is_left_the_error_says_what_became_of_it(project, work, judge_equal) -> None:
+    judge_equal()
+    for algorithm in ("reward", "dpo", "orpo", "simpo", "sft", "kto"):
+        (ended,) = [news for news in work(StartRun("a", algorithm)) if isinstance(news, JobEnded)]
+        assert ended.status is RunStatus.FAILED
+        assert "Left out: 1 of equal texts." in ended.reason

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QSizePol
 
 from desktop_rlhf.gui import theme
 from desktop_rlhf.gui.curves.series import BUCKETS, DRAWN_IN_FULL, Series, thinned
-from desktop_rlhf.gui.curves.wording import number
+from desktop_rlhf.gui.curves.wording import definition, meaning, number
 from desktop_rlhf.runs.spec import Metric
 
 DASHES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
@@ -120,7 +120,7 @@ class CurvePanel(QFrame):
         self.why.setProperty("kind", "quiet")
         self.why.setAccessibleName(f"What the {title} curves mean")
         self.why.setToolTip("What these curves are, and what healthy looks like")
-        self.explanation = QLabel("\n".join(f"{m.title}: {m.sentence} ({m.source})" for m in metrics))
+        self.explanation = QLabel("\n".join(map(meaning, metrics)))
         self.explanation.setTextFormat(Qt.TextFormat.PlainText)
         self.explanation.setProperty("role", "hint")
         self.explanation.setWordWrap(True)
@@ -168,7 +168,7 @@ class CurvePanel(QFrame):
             value.setObjectName(f"value-{metric.name}")
             for label in (name, value):
                 label.setProperty("role", "hint")
-                label.setToolTip(f"{metric.name}: {metric.sentence} Source: {metric.source}.")
+                label.setToolTip(definition(metric))
             grid.addWidget(Swatch(row), row, 0)
             grid.addWidget(name, row, 1)
             grid.addWidget(value, row, 2, Qt.AlignmentFlag.AlignRight)

@@ -1,14 +1,17 @@
-"""How numbers, times and shares are written on the pages."""
+"""How curves, numbers, times and shares are written on the pages."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from desktop_rlhf.records.adapters import Adapter
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.records.verdicts import Interval
+from desktop_rlhf.runs.spec import Metric
 
+TOOLTIP_WIDTH = 90  # characters; Qt breaks no line of a plain tooltip
 STATUS_WORDS = {
     RunStatus.RUNNING: "running",
     RunStatus.COMPLETED: "completed",
@@ -26,6 +29,24 @@ def number(value: float) -> str:
     if not exponent:
         return str(value)
     return f"{float(mantissa):g}e{int(exponent)}".replace("-", "−")
+
+
+def meaning(metric: Metric) -> str:
+    """What a curve is and what is healthy, in one line."""
+    unit = f" [{metric.unit}]" if metric.unit else ""
+    if_not = f" If not: {metric.if_not}." if metric.if_not else ""
+    return _plain(f"{metric.title}{unit}: {metric.sentence}. Healthy: {metric.healthy}.{if_not}")
+
+
+def definition(metric: Metric) -> str:
+    """The name a curve is logged under, its meaning, formula and source, in lines that a tooltip has room for."""
+    formula = _plain(f"Formula, its signs under Help: {metric.formula}.")
+    parts = (metric.name, meaning(metric), formula, _plain(f"Source: {metric.source}."))
+    return "\n".join(textwrap.fill(part, TOOLTIP_WIDTH) for part in parts)
+
+
+def _plain(markdown: str) -> str:
+    return markdown.replace("`", "")
 
 
 def percent(share: float) -> str:

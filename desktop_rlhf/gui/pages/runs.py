@@ -27,6 +27,7 @@ from desktop_rlhf.gui.widgets.controls import button
 from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.runs import Run
+from desktop_rlhf.runs.learned import Learned
 from desktop_rlhf.workbench.algorithms import TRAINABLE
 from desktop_rlhf.workbench.messages import News
 from desktop_rlhf.workbench.project import Project
@@ -185,13 +186,14 @@ class RunsPage(QWidget):
             steps.append(self._adapters[parent_id].name)
             parent_id = self._adapters[parent_id].parent_id
         steps.append(self._name(parent_id))
+        count = Learned.read(run.report)
         sources = self._project.sources(run)
         kinds = (
             (sources.comparisons, "comparison"),
             (sources.demonstrations, "demonstration"),
             (sources.judgements, "judged completion"),
         )
-        learned = [counted(count, name) for count, name in kinds if count]
+        learned = [counted(n, name) for n, name in kinds if n] if count is None or not count.left_out else [count.share]
         if run.reward_adapter_id:
             learned.append(f"the reward model “{self._name(run.reward_adapter_id)}”")
         source = f"\nLearned from {listed(learned)}." if learned else ""
@@ -212,7 +214,7 @@ def _run_cells(run: Run, adapter: Adapter | None, name_of: _NameOf) -> tuple[str
         spec.title if spec else run.algorithm,
         moment(run.created_at),
         STATUS_WORDS[run.status],
-        str(len(run.comparison_ids)) if run.comparison_ids else "–",
+        _comparisons(run),
         adapter.name if adapter else "–",
         name_of(run.parent_adapter_id),
     )
@@ -225,9 +227,15 @@ def _adapter_cells(adapter: Adapter, run: Run | None, name_of: _NameOf) -> tuple
         adapter.kind.value,
         name_of(adapter.parent_id),
         spec.title if spec else "–",
-        str(len(run.comparison_ids)) if run and run.comparison_ids else "–",
+        _comparisons(run) if run else "–",
         moment(adapter.created_at),
     )
+
+
+def _comparisons(run: Run) -> str:
+    """How many it learned from; while it runs, those that there are."""
+    count = Learned.read(run.report) or Learned(len(run.comparison_ids))
+    return f"{count.kept:,}" if run.comparison_ids else "–"
 
 
 def _table(name: str, says: str, columns: Sequence[str]) -> QTableWidget:
@@ -275,5 +283,5 @@ def _written(value: object) -> str:
     if isinstance(value, float):
         return number(value)
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_written(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key.replace('_', ' ')} {_written(inner)}" for key, inner in value.items()) or "none"
     return str(value)

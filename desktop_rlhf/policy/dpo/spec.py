@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from desktop_rlhf.records.errors import SpecError
 from desktop_rlhf.runs.common import LoraSpec
+from desktop_rlhf.runs.metrics import CHOSEN_GAIN, GRAD_NORM, MARGIN, PAIR_ACCURACY, REJECTED_GAIN
 from desktop_rlhf.runs.spec import Metric, setting
 
 LOSS_TYPES = ("sigmoid", "ipo", "hinge", "robust", "aot", "apo_zero", "sppo_hard", "discopop", "sigmoid_norm")
@@ -26,16 +27,45 @@ class DpoSpec(LoraSpec):
     train: ClassVar[str] = "desktop_rlhf.policy.dpo.train:train"
     needs_comparisons: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("loss", "loss", "nats", "Falls; sigmoid starts at ln 2 = 0.693.", "-log sigmoid(beta * margin)", "loss"),
-        Metric("nll_loss", "chosen NLL", "nats/token", "Surprise at the chosen; should not climb.", "TRL", "loss"),
         Metric(
-            "rewards/chosen", "chosen", "nats", "Implicit reward of the chosen; may fall.", "beta (pi - ref)", "reward"
+            "loss",
+            "loss",
+            "nats",
+            sentence="surprise at your choices under the policy",
+            formula="mean over pairs of −log σ(β (Δ(c) − Δ(r))); `loss_type`, `label_smoothing`, "
+            "`margin_from_strength` and `rpo_alpha` change it",
+            healthy="starts at 0.693, falls",
+            if_not="at once near 0: `beta` too high, or a learning rate that is",
+            source="TRL; Rafailov et al. 2023",
+            panel="loss",
         ),
-        Metric("rewards/rejected", "rejected", "nats", "Implicit reward of the rejected; falls.", "TRL", "reward"),
-        Metric("rewards/margins", "margin", "nats", "Chosen minus rejected; grows from 0.", "TRL", "reward"),
-        Metric("rewards/accuracies", "accuracy", "share", "Share of pairs with a positive margin.", "TRL", "accuracy"),
-        Metric("kl_k3", "KL (k3)", "nats/token", "Distance from the reference on chosen texts.", "Schulman 2020", "kl"),
-        Metric("grad_norm", "gradient norm", "", "Length of the gradient before clipping.", "L2", "gradient"),
+        Metric(
+            "nll_loss",
+            "chosen NLL",
+            "nats/token",
+            sentence="how surprised the policy is by the chosen",
+            formula="mean over pairs of −L(c)",
+            healthy="stays or falls",
+            if_not="climbs: good completions become unlikely as well; set `rpo_alpha` to 0.5 or 1",
+            source="Pang et al. 2024; TRL's is the mean over all tokens of the batch",
+            panel="loss",
+        ),
+        CHOSEN_GAIN,
+        REJECTED_GAIN,
+        MARGIN,
+        PAIR_ACCURACY,
+        Metric(
+            "kl_k3",
+            "KL (k3)",
+            "nats/token",
+            sentence="distance from the reference on chosen texts",
+            formula="mean over pairs of the mean of exp(d) − 1 − d over the chosen's tokens, d = log ref − log π",
+            healthy="rises slowly, below about 0.5",
+            if_not="steep: lower the learning rate or raise `beta`",
+            source="Schulman 2020; a KL only for texts of the policy's own",
+            panel="kl",
+        ),
+        GRAD_NORM,
     )
 
     beta: float = setting(0.1, "How strongly the policy is held near the reference.", source="TRL", minimum=1e-4)

@@ -14,9 +14,10 @@ from desktop_rlhf.adapters.training import TrainingInputs, fitting, group_ids, s
 from desktop_rlhf.numerics.kl import kl_k3
 from desktop_rlhf.policy.dpo.loss import Pairs, chosen_nll, joined, preference_loss
 from desktop_rlhf.policy.dpo.spec import DpoSpec
+from desktop_rlhf.policy.dpo.watch import told_when_chosen_fall
 from desktop_rlhf.records.comparisons import PreferenceGroup, strength_margin
 from desktop_rlhf.records.errors import NotEnoughDataError
-from desktop_rlhf.runs.events import Event, Noted
+from desktop_rlhf.runs.events import Event
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -28,11 +29,12 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         NotEnoughDataError: there is no comparison with a winner.
     """
     model = inputs.model
-    groups, too_long = fitting(model, inputs.groups, spec.max_length)
+    groups, learned = fitting(model, inputs.groups, spec.max_length, inputs.left_out)
     if not groups:
-        raise NotEnoughDataError("DPO learns from comparisons, and there is none with a winner yet.", "Label some.")
-    if too_long:
-        yield Noted(f"{too_long} comparisons are longer than {spec.max_length} tokens and were left out.")
+        raise NotEnoughDataError(
+            f"DPO learns from comparisons, and there is none with a winner yet.{learned.why}", "Label some."
+        )
+    yield from learned.notes
     policy, reference = start_adapter(
         inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter")
     )
@@ -58,10 +60,11 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
                 means = {name: some.total(values) / len(batch) for name, values in measured.items()}
             yield Part(loss, means, work=len(some.groups))
 
-    steps = yield from passes(
+    taken = passes(
         inputs, spec, policy, list(enumerate(groups)), parts, stop, batch_size=spec.batch_size, epochs=spec.epochs
     )
-    yield from saved(inputs, policy, reference, steps, {"comparisons": len(groups)})
+    steps = yield from told_when_chosen_fall(taken, spec.beta)
+    yield from saved(inputs, policy, reference, steps, learned.report())
 
 
 def _pairs(spec: DpoSpec, batch: GroupBatch, logprobs: Tensor, reference: Tensor) -> Pairs:

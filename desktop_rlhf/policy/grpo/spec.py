@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from desktop_rlhf.policy.rollout_spec import RolloutSpec
+from desktop_rlhf.runs.metrics import CUT, ENTROPY, GRAD_NORM, MEAN_LENGTH, NO_SPREAD, SCORE, SPREAD
 from desktop_rlhf.runs.spec import Metric, setting
 
 
@@ -18,18 +19,49 @@ class GrpoSpec(RolloutSpec):
     sentence: ClassVar[str] = "Like PPO without a value function: rewards count relative to those of the same prompt."
     train: ClassVar[str] = "desktop_rlhf.policy.grpo.train:train"
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("reward", "score", "reward", "Mean score, penalties included; should rise.", "TRL", "reward"),
-        Metric("reward_std", "spread", "reward", "Deviation among siblings, mean over prompts.", "TRL", "reward"),
-        Metric(
-            "frac_reward_zero_std", "no spread", "share", "Prompts whose siblings all score alike.", "TRL", "accuracy"
+        SCORE,
+        replace(
+            SPREAD,
+            if_not="near 0: nothing to learn from, and with `scale_rewards` noise is blown up; raise `temperature`",
         ),
-        Metric("kl", "KL (k3)", "nats/token", "Distance from the reference; 0 to 0.5.", "TRL, mean of k3", "kl"),
-        Metric("entropy", "entropy", "nats/token", "How undecided; collapse to 0 is bad.", "TRL", "entropy"),
-        Metric("loss", "loss", "", "Surrogate and KL; starts at 0 and need not fall.", "TRL", "loss"),
-        Metric("clip_ratio/region_mean", "clip share", "share", "Tokens clipped; below 0.1.", "TRL", "accuracy"),
-        Metric("completions/mean_length", "length", "tokens", "Running to the limit is a bad sign.", "TRL", "length"),
-        Metric("completions/clipped_ratio", "cut", "share", "Share cut at the limit.", "TRL", "length"),
-        Metric("grad_norm", "gradient norm", "", "Length of the gradient before clipping.", "L2", "gradient"),
+        NO_SPREAD,
+        Metric(
+            "kl",
+            "KL (k3)",
+            "nats/token",
+            sentence="distance from the reference (k3, never negative)",
+            formula="mean over tokens and passes of exp(d) − 1 − d, d = log ref − log π",
+            healthy="0 to 0.5",
+            if_not="above 2: raise `beta` or lower the learning rate",
+            source="TRL; Schulman 2020",
+            panel="kl",
+        ),
+        ENTROPY,
+        Metric(
+            "loss",
+            "loss",
+            "",
+            sentence="clipped surrogate and KL together",
+            formula="mean over tokens and passes of max(−A q, −A clip(q, 1 ± `cliprange`)) + β k3, q = π / old, A the "
+            "reward less its prompt's mean, over its deviation with `scale_rewards`",
+            healthy="starts at 0; need not fall",
+            source="TRL; Shao et al. 2024, Yu et al. 2025",
+            panel="loss",
+        ),
+        Metric(
+            "clip_ratio/region_mean",
+            "clip share",
+            "share",
+            sentence="share of tokens whose ratio was clipped; 0 with one pass",
+            formula="share of tokens, over all passes, where the clipped term of the loss is the larger",
+            healthy="below 0.1",
+            if_not="above 0.3: fewer passes or a lower learning rate",
+            source="TRL",
+            panel="accuracy",
+        ),
+        MEAN_LENGTH,
+        CUT,
+        replace(GRAD_NORM, formula="mean over passes of √(Σ g²) over the adapter's weights"),
     )
 
     completions_per_prompt: int = setting(

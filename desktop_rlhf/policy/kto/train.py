@@ -13,7 +13,7 @@ from desktop_rlhf.adapters.batches import References, logprobs_under, micro_batc
 from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.passes import Part, passes, saved
 from desktop_rlhf.adapters.resident import ResidentModel
-from desktop_rlhf.adapters.training import TrainingInputs, ids_of, start_adapter
+from desktop_rlhf.adapters.training import TrainingInputs, fitting, ids_of, start_adapter
 from desktop_rlhf.policy.kto.loss import kto_loss, reference_point
 from desktop_rlhf.policy.kto.spec import KtoSpec
 from desktop_rlhf.records.comparisons import JudgedCompletion
@@ -45,16 +45,16 @@ def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     """
     model = inputs.model
     limit = min(spec.max_length, model.longest)
-    examples = _fitting(model, inputs.judged, limit)
+    judged, learned = fitting(model, inputs.judged, spec.max_length, inputs.left_out)
+    examples = _examples(model, judged)
     good = sum(example.desirable for example in examples)
     if not 0 < good < len(examples):
         raise NotEnoughDataError(
-            f"KTO learns from good and bad completions; there are {good} good and {len(examples) - good} bad ones.",
+            f"KTO learns from good and bad completions; there are {good} good and {len(examples) - good} bad ones."
+            f"{learned.why}",
             "Label some.",
         )
-    if len(examples) < len(inputs.judged):
-        lost = len(inputs.judged) - len(examples)
-        yield Noted(f"{lost} completions are longer than {spec.max_length} tokens and were left out.")
+    yield from learned.notes
     yield Noted(f"{good} good completions and {len(examples) - good} bad ones to learn from.")
     policy, reference = start_adapter(
         inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter")
@@ -98,7 +98,9 @@ def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         inputs, spec, policy, examples, parts, stop,
         batch_size=spec.batch_size, epochs=spec.epochs, order=partial(spread, [e.desirable for e in examples]),
     )  # fmt: skip
-    yield from saved(inputs, policy, reference, steps, {"desirable": good, "undesirable": len(examples) - good})
+    yield from saved(
+        inputs, policy, reference, steps, {"desirable": good, "undesirable": len(examples) - good, **learned.report()}
+    )
 
 
 def spread(desirable: Sequence[bool], generator: torch.Generator) -> list[int]:
@@ -129,13 +131,17 @@ def mismatched(batch: Sequence[Example], limit: int) -> list[Example | None]:
     ]
 
 
-def _fitting(model: ResidentModel, judged: Sequence[JudgedCompletion], limit: int) -> list[Example]:
-    examples: list[Example] = []
-    for one in judged:
-        prompt, completion = tuple(model.prompt_ids(one.prompt.messages)), tuple(ids_of(model, one.completion))
-        if len(prompt) + len(completion) <= limit:
-            examples.append(Example(len(examples), one.prompt.id, prompt, completion, one.desirable))
-    return examples
+def _examples(model: ResidentModel, judged: Sequence[JudgedCompletion]) -> list[Example]:
+    return [
+        Example(
+            number,
+            one.prompt.id,
+            tuple(model.prompt_ids(one.prompt.messages)),
+            tuple(ids_of(model, one.completion)),
+            one.desirable,
+        )
+        for number, one in enumerate(judged)
+    ]
 
 
 def _rewards(batch: Sequence[Example], some: Sequence[Example], rewards: Sequence[float]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from desktop_rlhf.policy.orpo.loss import log_odds_chosen, orpo_loss
 from desktop_rlhf.policy.orpo.spec import OrpoSpec
 from desktop_rlhf.records.comparisons import PreferenceGroup
 from desktop_rlhf.records.errors import NotEnoughDataError
-from desktop_rlhf.runs.events import Event, Noted
+from desktop_rlhf.runs.events import Event
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -25,11 +25,12 @@ def train(spec: OrpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[E
     Raises:
         NotEnoughDataError: there is no comparison with a winner.
     """
-    groups, too_long = fitting(inputs.model, inputs.groups, spec.max_length)
+    groups, learned = fitting(inputs.model, inputs.groups, spec.max_length, inputs.left_out)
     if not groups:
-        raise NotEnoughDataError("ORPO learns from comparisons, and there is none with a winner yet.", "Label some.")
-    if too_long:
-        yield Noted(f"{too_long} comparisons are longer than {spec.max_length} tokens and were left out.")
+        raise NotEnoughDataError(
+            f"ORPO learns from comparisons, and there is none with a winner yet.{learned.why}", "Label some."
+        )
+    yield from learned.notes
 
     def parts(batch: Sequence[PreferenceGroup]) -> Iterator[Part]:
         for _, some in group_batches(inputs.model, batch, spec.max_length):
@@ -51,4 +52,4 @@ def train(spec: OrpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[E
 
     policy = start_policy(inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter"))
     steps = yield from passes(inputs, spec, policy, groups, parts, stop, batch_size=spec.batch_size, epochs=spec.epochs)
-    yield from saved(inputs, policy, None, steps, {"comparisons": len(groups)})
+    yield from saved(inputs, policy, None, steps, learned.report())

@@ -101,7 +101,7 @@ class PpoLearner:
             "objective/kl_coef": coefficient,
             "objective/entropy": entropy.mean().item(),
             "completions/mean_length": mean_length(episodes),
-            "val/num_eos_tokens": share_ended(episodes),
+            "val/contain_eos_token": share_ended(episodes),
         }
 
     def state(self) -> dict[str, float]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from desktop_rlhf.policy.rollout_spec import RolloutSpec
+from desktop_rlhf.runs.metrics import CUT, ENTROPY, GRAD_NORM, MEAN_LENGTH, NO_SPREAD, SCORE, SPREAD
 from desktop_rlhf.runs.spec import Metric, setting
 
 
@@ -18,19 +19,57 @@ class RlooSpec(RolloutSpec):
     sentence: ClassVar[str] = "Like PPO without a value function: each completion is measured against its siblings."
     train: ClassVar[str] = "desktop_rlhf.policy.rloo.train:train"
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("reward", "score", "reward", "Mean score, penalties included; should rise.", "TRL", "reward"),
-        Metric("rlhf_reward", "score - KL cost", "reward", "What RLOO maximises.", "score - beta k1", "reward"),
-        Metric("reward_std", "spread", "reward", "Deviation among siblings, mean over prompts.", "TRL", "reward"),
+        SCORE,
         Metric(
-            "frac_reward_zero_std", "no spread", "share", "Prompts whose siblings all score alike.", "TRL", "accuracy"
+            "rlhf_reward",
+            "score - KL cost",
+            "reward",
+            sentence="reward less the cost of KL; what RLOO maximises",
+            formula="mean over completions of R(y) − β Σ (log old − log ref)",
+            healthy="rises",
+            if_not="falls while scores rise: raise `beta` or stop",
+            source="our own, after TRL's PPO",
+            panel="reward",
         ),
-        Metric("kl", "KL (k1)", "nats", "Per completion from the reference; 0 to 10.", "TRL, sum of k1", "kl"),
-        Metric("entropy", "entropy", "nats/token", "How undecided; collapse to 0 is bad.", "TRL", "entropy"),
-        Metric("loss", "loss", "", "Clipped surrogate; hovers around 0.", "TRL", "loss"),
-        Metric("clip_ratio/region_mean", "clip share", "share", "Completions clipped; below 0.3.", "TRL", "accuracy"),
-        Metric("completions/mean_length", "length", "tokens", "Running to the limit is a bad sign.", "TRL", "length"),
-        Metric("completions/clipped_ratio", "cut", "share", "Share cut at the limit.", "TRL", "length"),
-        Metric("grad_norm", "gradient norm", "", "Length of the gradient before clipping.", "L2", "gradient"),
+        SPREAD,
+        replace(NO_SPREAD, source="TRL, which takes the cost of KL off first"),
+        Metric(
+            "kl",
+            "KL (k1)",
+            "nats",
+            sentence="distance from the reference per completion (k1, a sum; single values may be negative)",
+            formula="mean over completions of Σ (log old − log ref)",
+            healthy="0 to 10, rising slowly",
+            if_not="above 20: raise `beta`; below 0 for many updates: sampling and scoring disagree, which is a bug",
+            source="Schulman 2020; TRL's RLOO divides by the tokens, its PPO does not",
+            panel="kl",
+        ),
+        ENTROPY,
+        Metric(
+            "loss",
+            "loss",
+            "",
+            sentence="clipped surrogate, a completion being one action",
+            formula="mean over completions and passes of max(−A q, −A clip(q, 1 ± `cliprange`)), q = π(y) / old(y), A "
+            "the reward with its KL cost less the mean of the other completions'",
+            healthy="hovers around 0, need not fall",
+            source="TRL; Ahmadian et al. 2024",
+            panel="loss",
+        ),
+        Metric(
+            "clip_ratio/region_mean",
+            "clip share",
+            "share",
+            sentence="share of completions whose ratio was clipped; 0 with one pass",
+            formula="share of completions, over all passes, where the clipped term of the loss is the larger",
+            healthy="below 0.3",
+            if_not="above: fewer passes or a lower learning rate",
+            source="TRL",
+            panel="accuracy",
+        ),
+        MEAN_LENGTH,
+        CUT,
+        replace(GRAD_NORM, formula="mean over passes of √(Σ g²) over the adapter's weights"),
     )
 
     completions_per_prompt: int = setting(

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from desktop_rlhf.records.comparisons import JudgedCompletion
 from desktop_rlhf.runs.common import LoraSpec
+from desktop_rlhf.runs.metrics import GRAD_NORM
 from desktop_rlhf.runs.spec import Metric, setting
 
 ALL, DEMONSTRATIONS, CHOSEN = "all", "demonstrations", "chosen"
@@ -25,10 +26,40 @@ class SftSpec(LoraSpec):
     needs_comparisons: ClassVar[bool] = False
     needs_good: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("loss", "loss", "nats/token", "Surprise at the completions' tokens; falls.", "cross-entropy", "loss"),
-        Metric("mean_token_accuracy", "accuracy", "share", "Tokens that were the likeliest.", "TRL", "accuracy"),
-        Metric("entropy", "entropy", "nats/token", "How undecided the policy is; falls gently.", "TRL", "entropy"),
-        Metric("grad_norm", "gradient norm", "", "Length of the gradient before clipping.", "L2", "gradient"),
+        Metric(
+            "loss",
+            "loss",
+            "nats/token",
+            sentence="surprise at the completions' tokens; those of the prompts do not count",
+            formula="mean over tokens of −log π",
+            healthy="falls, the first pass the most",
+            if_not="near 0: learnt by heart; fewer passes or more completions",
+            source="TRL",
+            panel="loss",
+        ),
+        Metric(
+            "mean_token_accuracy",
+            "accuracy",
+            "share",
+            sentence="share of those tokens that the policy thought likeliest",
+            formula="share of tokens with no likelier one in their place",
+            healthy="rises a little",
+            if_not="1.0: learnt by heart",
+            source="TRL",
+            panel="accuracy",
+        ),
+        Metric(
+            "entropy",
+            "entropy",
+            "nats/token",
+            sentence="how undecided the policy is",
+            formula="mean over tokens of −Σ p log p, over the vocabulary under π",
+            healthy="falls gently",
+            if_not="near 0: it will say one thing always, and sampling it gives you nothing to compare",
+            source="TRL",
+            panel="entropy",
+        ),
+        GRAD_NORM,
     )
 
     learn_from: str = setting(

@@ -9,14 +9,13 @@ import torch
 from desktop_rlhf.adapters.batches import micro_batches
 from desktop_rlhf.adapters.packing import completion_logits, hidden_states, pack
 from desktop_rlhf.adapters.passes import Part, passes, saved
-from desktop_rlhf.adapters.training import Example, TrainingInputs, fitting_examples, start_policy
+from desktop_rlhf.adapters.resident import ResidentModel
+from desktop_rlhf.adapters.training import Example, TrainingInputs, fitting, ids_of, start_policy
 from desktop_rlhf.policy.sft.loss import token_entropies, token_hits, token_losses
 from desktop_rlhf.policy.sft.spec import SftSpec
 from desktop_rlhf.records.comparisons import JudgedCompletion
-from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.errors import NotEnoughDataError
-from desktop_rlhf.records.prompts import Prompt
-from desktop_rlhf.runs.events import Event, Noted
+from desktop_rlhf.runs.events import Event
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
@@ -28,14 +27,15 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         NotEnoughDataError: there is neither a demonstration nor a chosen completion.
     """
     model = inputs.model
-    examples, too_long = fitting_examples(model, each_once(filter(spec.takes, inputs.judged)), spec.max_length)
+    fit, learned = fitting(model, tuple(filter(spec.takes, inputs.judged)), spec.max_length, inputs.left_out)
+    examples = each_once(model, fit)
     if not examples:
         raise NotEnoughDataError(
-            f"SFT learns from demonstrations and from what you chose; for “{spec.learn_from}” there is nothing yet.",
+            f"SFT learns from demonstrations and from what you chose; for “{spec.learn_from}” there is nothing yet."
+            f"{learned.why}",
             "Import demonstrations for training, or label some.",
         )
-    if too_long:
-        yield Noted(f"{too_long} completions are longer than {spec.max_length} tokens and were left out.")
+    yield from learned.notes
 
     def parts(batch: Sequence[Example]) -> Iterator[Part]:
         tokens = sum(len(completion) for _, completion in batch)  # every token of the batch weighs the same
@@ -55,12 +55,12 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     steps = yield from passes(
         inputs, spec, policy, examples, parts, stop, batch_size=spec.batch_size, epochs=spec.epochs
     )
-    yield from saved(inputs, policy, None, steps, {"completions": len(examples)})
+    yield from saved(inputs, policy, None, steps, {"completions": len(examples), **learned.report()})
 
 
-def each_once(judged: Iterable[JudgedCompletion]) -> list[tuple[Prompt, Completion]]:
-    """Every completion with its prompt, in order; what a prompt is answered with twice is there once."""
-    found: dict[tuple[str, str], tuple[Prompt, Completion]] = {}
+def each_once(model: ResidentModel, judged: Iterable[JudgedCompletion]) -> list[Example]:
+    """Their ids, in order; what a prompt is answered with twice is there once."""
+    found: dict[tuple[str, str], JudgedCompletion] = {}
     for one in judged:
-        found.setdefault((one.prompt.id, one.completion.text), (one.prompt, one.completion))
-    return list(found.values())
+        found.setdefault((one.prompt.id, one.completion.text), one)
+    return [(model.prompt_ids(one.prompt.messages), ids_of(model, one.completion)) for one in found.values()]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from desktop_rlhf.runs.common import LoraSpec
+from desktop_rlhf.runs.metrics import CHOSEN_GAIN, GRAD_NORM, MARGIN, PAIR_ACCURACY, REJECTED_GAIN
 from desktop_rlhf.runs.spec import Metric, setting
 
 
@@ -19,12 +20,42 @@ class SimpoSpec(LoraSpec):
     train: ClassVar[str] = "desktop_rlhf.policy.simpo.train:train"
     needs_comparisons: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("loss", "loss", "nats", "Falls; 0.693 is the margin met.", "-log sigmoid(beta * diff - gamma)", "loss"),
-        Metric("rewards/chosen", "chosen", "nats", "Beta times the mean log-probability.", "TRL CPO", "reward"),
-        Metric("rewards/rejected", "rejected", "nats", "The same for the rejected; falls.", "TRL CPO", "reward"),
-        Metric("rewards/margins", "margin", "nats", "Chosen minus rejected; passes gamma.", "TRL CPO", "reward"),
-        Metric("rewards/accuracies", "accuracy", "share", "Pairs with the chosen likelier.", "TRL CPO", "accuracy"),
-        Metric("grad_norm", "gradient norm", "", "Length of the gradient before clipping.", "L2", "gradient"),
+        Metric(
+            "loss",
+            "loss",
+            "nats",
+            sentence="surprise at your choices with the margin asked for",
+            formula="mean over pairs of −log σ(β (L(c) − L(r)) − `simpo_gamma`)",
+            healthy="falls; 0.693 is the margin just met",
+            if_not="near 0: learnt by heart",
+            source="TRL's CPO; Meng et al. 2024",
+            panel="loss",
+        ),
+        replace(
+            CHOSEN_GAIN,
+            sentence="mean log-probability per token of the chosen, times `beta`",
+            formula="mean over pairs of β L(c)",
+            healthy="around where it began",
+            if_not="falls far: nothing holds the policy near its start; lower the learning rate, take fewer steps",
+            source="TRL's CPO",
+        ),
+        replace(REJECTED_GAIN, formula="mean over pairs of β L(r)", source="TRL's CPO"),
+        replace(
+            MARGIN,
+            sentence="the one less the other",
+            formula="`rewards/chosen` − `rewards/rejected`",
+            healthy="grows past `simpo_gamma`",
+            if_not="far beyond it: enough, stop",
+            source="TRL's CPO",
+        ),
+        replace(
+            PAIR_ACCURACY,
+            sentence="share of pairs in which the chosen is likelier per token",
+            formula="share of pairs with L(c) > L(r)",
+            healthy="rises, 0.6 to 0.9",
+            source="TRL's CPO",
+        ),
+        GRAD_NORM,
     )
 
     beta: float = setting(2.0, "Scale of the reward.", source="the paper, 2.0 to 2.5", minimum=1e-4)

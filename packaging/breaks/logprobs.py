@@ -1,0 +1,345 @@
+"""Rows on log-probabilities, the base that everything else stands on."""
+
+from __future__ import annotations
+
+from breaks.row import Advice, Break, Row
+
+HAND = "tests/adapters/test_hand_model.py::test_that_a_token_is_predicted_by_the_one_before_it"
+PACKING = "tests/adapters/test_packing.py::test_that_packing_changes_no_logprob"
+RAGGED = "tests/completions/test_sampling.py::"
+RAGGED += "test_that_two_hundred_ragged_prompts_are_answered_as_each_would_be_alone"
+CHAT = "tests/adapters/test_chat.py::"
+WHOLE = CHAT + "test_that_prompt_and_completion_are_the_conversation_as_the_template_writes_it"
+WRITTEN = CHAT + "test_that_a_written_completion_is_shown_as_it_was_written"
+TOO_LONG = "tests/policy/test_batches.py::test_that_what_is_longer_than_allowed_is_left_out_whole_and_told"
+
+LOGPROBS: tuple[Row | Advice, ...] = (
+    Row(
+        "L1",
+        "A token's log-probability is read off the logits of the token before it; for a completion's first token that "
+        "is the prompt's last.",
+        (
+            Break(
+                "Each token is read off its own logits",
+                HAND,
+                "desktop_rlhf/adapters/packing.py",
+                "[size - 1, *range(start, end - 1)]",
+                "[*range(start, end)]",
+            ),
+            Break(
+                "A completion behind a sibling is predicted by the sibling's last token",
+                HAND,
+                "desktop_rlhf/adapters/packing.py",
+                "[size - 1, *range(start, end - 1)]",
+                "[*range(start - 1, end - 1)]",
+            ),
+        ),
+    ),
+    Row(
+        "L2",
+        "DPO compares sums over the completion's tokens, without the prompt's and without padding; the losses that "
+        "are defined by means take means.",
+        (
+            Break(
+                "DPO takes the mean over the row",
+                "tests/policy/test_dpo_run.py::"
+                "test_that_the_second_loss_is_that_of_the_sums_over_the_completions_tokens",
+                "desktop_rlhf/policy/dpo/train.py",
+                "ratios=(logprobs - reference).sum(dim=-1)[batch.pairs]",
+                "ratios=(logprobs - reference).mean(dim=-1)[batch.pairs]",
+            ),
+            Break(
+                "Padding counts as if it were a token",
+                PACKING,
+                "desktop_rlhf/adapters/packing.py",
+                "torch.zeros(packed.mask.shape, dtype=kept.dtype)",
+                "torch.ones(packed.mask.shape, dtype=kept.dtype)",
+            ),
+            Break(
+                "IPO takes sums",
+                "tests/policy/test_dpo_losses.py::test_that_every_loss_equals_a_table_worked_by_hand",
+                "desktop_rlhf/policy/dpo/loss.py",
+                'if loss_type in ("ipo", "sigmoid_norm") else',
+                'if loss_type in ("sigmoid_norm",) else',
+            ),
+        ),
+    ),
+    Row(
+        "L3",
+        "Neither padding nor what stands beside a completion changes its log-probabilities, under absolute and under "
+        "rotary positions: within 1e-5 nats in float32, the format of everything behind the trunk. A trunk in bfloat16 "
+        "is held to 0.15 nats of that in float32 on a tiny random model.",
+        (
+            Break(
+                "Positions of a second completion go on from the first",
+                PACKING,
+                "desktop_rlhf/adapters/packing.py",
+                "torch.arange(size, size + length)",
+                "torch.arange(start, end)",
+            ),
+            Break(
+                "In the model's own forward a completion sees those before it",
+                PACKING,
+                "desktop_rlhf/adapters/packing.py",
+                "sees[row, start:end, :prompt] = True",
+                "sees[row, start:end, :start] = True",
+            ),
+            Break(
+                "In the fused forward a token sees those after it",
+                "tests/adapters/test_fused.py::test_that_the_fused_forward_says_what_the_models_own_says",
+                "desktop_rlhf/adapters/fused.py",
+                "sees[:, prompt:] = sees[:, prompt:].tril()",
+                "sees[:, prompt:] = True",
+            ),
+            Break(
+                "In the model's own forward padding is seen",
+                "tests/adapters/test_packing.py::test_that_padding_changes_no_logprob",
+                "desktop_rlhf/adapters/packing.py",
+                "torch.eye(width, dtype=torch.bool)",
+                "torch.ones(width, width, dtype=torch.bool)",
+            ),
+        ),
+    ),
+    Row(
+        "L4",
+        "Decoders pass position ids and masks of their own, the plain one over prompts padded on the left, the fused "
+        "one without padding; 200 prompts together are answered greedily as each would be alone, up to a tie of 1e-4.",
+        (
+            Break(
+                "Positions of a prompt count its padding",
+                RAGGED,
+                "desktop_rlhf/adapters/decoding.py",
+                "(self._mask.cumsum(-1) - 1).clamp(min=0)",
+                "torch.arange(width).expand_as(ids)",
+            ),
+            Break(
+                "Positions of what is drawn count it",
+                RAGGED,
+                "desktop_rlhf/adapters/decoding.py",
+                "self._positions = torch.tensor([len(prompt) for prompt in prompts])",
+                "self._positions = torch.tensor([width for _ in prompts])",
+            ),
+            Break(
+                "Padding is seen",
+                RAGGED,
+                "desktop_rlhf/adapters/decoding.py",
+                "self._mask[row, width - len(prompt) :] = 1",
+                "self._mask[row] = 1",
+            ),
+            Break(
+                "In the fused decoder the room behind a shorter row is seen",
+                RAGGED,
+                "desktop_rlhf/adapters/decoding.py",
+                "unseen = torch.arange(width) > lengths.unsqueeze(1)",
+                "unseen = torch.arange(width) > lengths.max().expand(self._rows, 1)",
+            ),
+            Break(
+                "The fused decoder reads memory that nobody wrote",
+                "tests/adapters/test_decoding.py::test_that_memory_that_nobody_wrote_is_not_read",
+                "desktop_rlhf/adapters/decoding.py",
+                "weight.new_zeros(shape), weight.new_zeros(shape)",
+                "weight.new_empty(shape), weight.new_empty(shape)",
+            ),
+        ),
+    ),
+    Row(
+        "L5",
+        "The temperature is part of the policy: what was sampled at it is scored at it, by the policy and by the "
+        "reference.",
+        (
+            Break(
+                "The policy's log-probabilities are taken at temperature 1",
+                "tests/policy/test_behaviour.py::"
+                "test_that_a_rollout_is_scored_under_the_distribution_it_was_drawn_from",
+                "desktop_rlhf/policy/rollout.py",
+                "token_logprobs(logits, packed.targets[packed.mask], temperature)",
+                "token_logprobs(logits, packed.targets[packed.mask])",
+            ),
+            Break(
+                "The reference's are",
+                "tests/policy/test_behaviour.py::test_that_the_reference_is_scored_at_the_temperature_of_the_policy",
+                "desktop_rlhf/policy/rollout.py",
+                "completion_logprobs(model, hidden_states(model, packed), packed, temperature)",
+                "completion_logprobs(model, hidden_states(model, packed), packed)",
+            ),
+        ),
+    ),
+    Row(
+        "L6",
+        "A rollout is drawn from the whole distribution: no top-k, no top-p, no penalty, whatever the model's folder "
+        "says of sampling.",
+        (
+            Break(
+                "Rollouts keep only the likelier tokens",
+                "tests/policy/test_behaviour.py::test_that_a_rollout_is_drawn_from_the_whole_distribution",
+                "desktop_rlhf/policy/rollout.py",
+                "Sampler(temperature=spec.temperature,",
+                "Sampler(top_p=0.9, temperature=spec.temperature,",
+            ),
+            Break(
+                "The temperature in the model's folder counts",
+                "tests/completions/test_sampling.py::test_that_what_a_model_folder_says_of_sampling_changes_nothing",
+                "desktop_rlhf/completions/sampling.py",
+                "filtered_weights(logits, self._sampler)",
+                "filtered_weights(logits / (self._model.base.generation_config.temperature or 1), self._sampler)",
+            ),
+        ),
+    ),
+    Row(
+        "L7",
+        "Logits are made float32 before the softmax, and no log-probability is above 0.",
+        (
+            Break(
+                "The softmax is taken in bfloat16",
+                "tests/numerics/test_logprobs.py::"
+                "test_that_logprobs_of_short_logits_are_those_of_the_same_numbers_in_float64",
+                "desktop_rlhf/numerics/logprobs.py",
+                "wide = logits if logits.dtype.itemsize >= 4 else logits.float()",
+                "wide = logits",
+            ),
+            Break(
+                "The largest logit is taken for the logarithm of the sum",
+                "tests/numerics/test_logprobs.py::"
+                "test_that_logprobs_of_short_logits_are_those_of_the_same_numbers_in_float64",
+                "desktop_rlhf/numerics/logprobs.py",
+                "(wide / temperature).log_softmax(dim=-1)",
+                "(wide - wide.amax(dim=-1, keepdim=True)).div(temperature)",
+            ),
+        ),
+    ),
+    Row(
+        "L8",
+        "Padding is masked by its place and never by its token, so an end token that pads as well is learned from, "
+        "and a policy taught where to stop stops.",
+        (
+            Break(
+                "The mask leaves out whatever equals the padding token",
+                "tests/policy/test_behaviour.py::test_that_a_policy_taught_where_to_stop_stops",
+                "desktop_rlhf/adapters/packing.py",
+                "mask[n, :length] = ids, True",
+                "mask[n, :length] = ids, ids != 1",
+            ),
+            Break(
+                "It does, where it is looked at itself",
+                "tests/adapters/test_packing.py::test_that_the_end_token_is_kept_though_it_equals_the_pad_token",
+                "desktop_rlhf/adapters/packing.py",
+                "mask[n, :length] = ids, True",
+                "mask[n, :length] = ids, ids != 1",
+            ),
+        ),
+    ),
+    Row(
+        "L9",
+        "What was sampled is learned from by its stored ids and never tokenized again from its text.",
+        (
+            Break(
+                "The text is tokenized again",
+                CHAT + "test_that_the_ids_that_were_sampled_are_the_ids_that_are_trained_on",
+                "desktop_rlhf/adapters/training.py",
+                "return list(completion.completion_ids) or model.completion_ids(completion.text)",
+                "return model.completion_ids(completion.text)",
+            ),
+            Break(
+                "A rollout is learned from without its last token",
+                "tests/policy/test_behaviour.py::test_that_a_rollout_is_learned_from_by_the_ids_that_were_sampled",
+                "desktop_rlhf/policy/rollout.py",
+                "[one.completion_ids for one in drawn]",
+                "[one.completion_ids[:-1] or one.completion_ids for one in drawn]",
+            ),
+        ),
+    ),
+    Row(
+        "L10",
+        "Prompt and completion are tokenized apart and joined as ids, so the prompt is the beginning of every row; for "
+        "six families of templates, a row read as text is the conversation as the template writes it.",
+        (
+            Break(
+                "A completion loses the spaces around it",
+                WHOLE,
+                "desktop_rlhf/adapters/chat.py",
+                "self._plain(self._lead + text)",
+                "self._plain(self._lead + text.strip())",
+            ),
+            Break(
+                "A special token that is spelled out in a completion becomes one",
+                WRITTEN,
+                "desktop_rlhf/adapters/chat.py",
+                "self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)",
+                "self.tokenizer(text, add_special_tokens=False)",
+            ),
+        ),
+    ),
+    Row(
+        "L11",
+        "For six families of templates, a prompt ends where the model is to speak, a completion ends with the token "
+        "that ends a turn, and there is as many a beginning as the family has, whether the template writes it or the "
+        "tokenizer.",
+        (
+            Break(
+                "The prompt ends before the turn of the model",
+                CHAT + "test_that_a_prompt_is_the_familys_layout_up_to_where_the_model_is_to_speak",
+                "desktop_rlhf/adapters/chat.py",
+                '{"add_generation_prompt": True}',
+                '{"add_generation_prompt": False}',
+            ),
+            Break(
+                "The tokenizer's beginning is put before the template's",
+                CHAT + "test_that_a_prompt_begins_once_and_what_is_written_in_it_is_never_a_special_token",
+                "desktop_rlhf/adapters/chat.py",
+                "return list(self._apply(_turns(messages), tokenize=True, sanitize_control_tokens=True, "
+                "return_dict=False))",
+                'return list(self.tokenizer(self._apply(_turns(messages), tokenize=False))["input_ids"])',
+            ),
+            Break(
+                "A turn ends with the tokenizer's end, whatever the template writes",
+                CHAT + "test_that_a_turn_ends_as_the_template_ends_it_and_sampling_stops_there",
+                "desktop_rlhf/adapters/chat.py",
+                "return next((number for number in ids if number in self._added), self.tokenizer.eos_token_id)",
+                "return self.tokenizer.eos_token_id if ids else None",
+            ),
+            Break(
+                "A written completion has no end token",
+                "tests/adapters/test_tokens.py::"
+                "test_that_a_written_completion_is_learned_from_as_one_that_was_sampled_and_ended",
+                "desktop_rlhf/adapters/chat.py",
+                "return ids if self.turn_end is None else [*ids, self.turn_end]",
+                "return ids",
+            ),
+        ),
+    ),
+    Row(
+        "L12",
+        "Nothing is cut to fit: what is longer than allowed is left out whole and told, what was cut in sampling gets "
+        "no end token, and a completion without a token reaches no loss.",
+        (
+            Break(
+                "A comparison stays when its shorter completion fits",
+                TOO_LONG,
+                "desktop_rlhf/adapters/training.py",
+                "longest = max(len(ids_of",
+                "longest = min(len(ids_of",
+            ),
+            Break(
+                "One that just fits is left out",
+                TOO_LONG,
+                "desktop_rlhf/adapters/training.py",
+                "Reason.TOO_LONG if prompt + longest > limit else None",
+                "Reason.TOO_LONG if prompt + longest >= limit else None",
+            ),
+            Break(
+                "A completion that was cut gets an end token",
+                "tests/adapters/test_tokens.py::test_that_a_completion_that_was_cut_gets_no_end",
+                "desktop_rlhf/adapters/training.py",
+                "return list(completion.completion_ids) or",
+                "return [*completion.completion_ids, model.tokenizer.eos_token_id] or",
+            ),
+            Break(
+                "A comparison with a completion without a token is learned from",
+                "tests/comparisons/test_pairs.py::test_that_a_completion_without_a_token_is_learned_from_by_nobody",
+                "desktop_rlhf/comparisons/pairs.py",
+                "return all(completion.completion_ids or completion.text for completion in completions)",
+                "return bool(completions)",
+            ),
+        ),
+    ),
+)
