@@ -1,4 +1,6 @@
-"""The one menu: `python3 packaging/dev.py app | test | check | demo | study | parity | breaks`. Standard library only.
+"""The one menu: `python3 packaging/dev.py app | test | check | demo | study | parity | breaks | bench`.
+
+Standard library only.
 
 The first call makes a virtual environment (.venv in the checkout), installs the program into it and fetches the starter
 model. Later calls see that all this stands, ask no network and start at once.
@@ -58,6 +60,7 @@ class Environment:
 
 OWN = Environment(".venv", "setup,dev", ("constraints.txt",))
 PARITY = Environment(".venv-parity", "dev,parity", ("constraints.txt", "constraints-parity.txt"))
+BENCH = Environment(".venv-bench", "bench", ("constraints.txt", "constraints-bench.txt"))
 
 VERBS = {
     "app": "open the window, with the starter model proposed for a new project",
@@ -67,6 +70,7 @@ VERBS = {
     "study": "measure the trainers where the best possible is known; --full, --hh FILE, --trl, --out FOLDER",
     "parity": "compare losses, rewards and gradients with TRL's, in an environment of its own",
     "breaks": "break each detail of training in a copy and see a test fail; --only ROW",
+    "bench": "measure speed and memory; --against trl, --only WORKS, --rounds N, --pairs FILE, --json FILE, --small",
 }
 
 # What the Qt wheels take from the system: shared library -> the Debian and Ubuntu package that has it.
@@ -105,7 +109,7 @@ CHECKS = [
     [str(OWN.bin / "lint-imports")],
     [*MODULE, "pytest", "-m", "not slow and not parity"],
 ]
-MODULES = ("study", "breaks")  # packages beside this file
+MODULES = ("study", "breaks", "bench")  # packages beside this file
 SLOW_TESTS = [*MODULE, "pytest", "-m", "slow"]
 PARITY_TESTS = [str(PARITY.python), "-m", "pytest", "-m", "parity", "tests/parity"]
 
@@ -122,6 +126,9 @@ def main(arguments: list[str] | None = None) -> int:
         return run([*MODULE, "desktop_rlhf", "--new-starter", *rest])
     if verb == "demo":
         return run([*MODULE, "desktop_rlhf", "demo", *rest])
+    against_trl = verb == "bench" and not {"trl", "--against=trl"}.isdisjoint(rest)
+    if against_trl and not (prepare_environment(PARITY) and prepare_environment(BENCH)):
+        return 1
     if verb in MODULES:
         path = os.pathsep.join([str(ROOT / "packaging"), *filter(None, [os.environ.get("PYTHONPATH")])])
         return run([*MODULE, verb, *rest], PYTHONPATH=path, QT_QPA_PLATFORM="offscreen")
@@ -129,12 +136,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None = None) -> tuple[str, list[str]]:
-    """The verb, and what the program behind ``app``, ``demo``, ``study`` and ``breaks`` is to be told."""
+    """The verb, and what the program behind ``app``, ``demo``, ``study``, ``breaks`` and ``bench`` is to be told."""
     verbs = "\n".join(f"  {verb:<6} {meaning}" for verb, meaning in VERBS.items())
+    handed_on = " or ".join(("app", "demo", *MODULES))
     parser = argparse.ArgumentParser(
         prog="dev.py",
         usage="python3 packaging/dev.py {" + ",".join(VERBS) + "} …",
-        description=f"Set up what is missing, then:\n{verbs}\n\nWhat follows app, demo, study or breaks is handed on.",
+        description=f"Set up what is missing, then:\n{verbs}\n\nWhat follows {handed_on} is handed on.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("verb", choices=VERBS, help=argparse.SUPPRESS)

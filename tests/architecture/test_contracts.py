@@ -24,6 +24,8 @@ BREAKS = [
     ("The model libraries stay below the workbench", "store/schema.py", "import transformers"),
     ("The model libraries stay below the workbench", "runs/spec.py", "import peft"),
     ("Nothing is pickled", "adapters/folders.py", "import pickle"),
+    ("The program never imports what it is compared with", "policy/dpo/train.py", "import trl"),
+    ("The program never imports what it is compared with", "gui/theme.py", "import datasets"),
     ("The store knows no stage", "store/schema.py", "import desktop_rlhf.reward.spec"),
     ("Policy algorithms do not know each other", "policy/dpo/spec.py", "import desktop_rlhf.policy.ppo.spec"),
     ("Pages do not know each other", "gui/pages/one.py", "import desktop_rlhf.gui.pages.two"),

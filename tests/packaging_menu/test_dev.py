@@ -28,7 +28,7 @@ def dev(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     module = menu()
     monkeypatch.setattr(module, "ROOT", tmp_path)
     files = [tmp_path / "pyproject.toml"]
-    for environment in (module.OWN, module.PARITY):
+    for environment in (module.OWN, module.PARITY, module.BENCH):
         files += [environment.python, environment.path / "pyvenv.cfg", *environment.pins]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -63,18 +63,20 @@ def test_that_a_change_of_what_is_wanted_installs_again(dev, changed: str):
 def test_that_every_environment_has_its_own_folder_extras_versions_and_stamp(dev):
     assert dev.prepare_environment(dev.OWN)
     assert dev.prepare_environment(dev.PARITY)
-    for environment, command in zip((dev.OWN, dev.PARITY), dev.ran, strict=True):
+    assert dev.prepare_environment(dev.BENCH)
+    for environment, command in zip((dev.OWN, dev.PARITY, dev.BENCH), dev.ran, strict=True):
         assert command[0] == str(environment.python)
         assert command[-1] == f"{dev.ROOT}[{environment.extras}]"
         told = [command[place + 1] for place, word in enumerate(command) if word == "--constraint"]
         assert told == [str(file) for file in environment.pins]
-    assert dev.OWN.stamp.read_text() != dev.PARITY.stamp.read_text()
+    assert len({environment.stamp.read_text() for environment in (dev.OWN, dev.PARITY, dev.BENCH)}) == 3
     (dev.ROOT / "packaging" / "constraints-parity.txt").write_text("second")
     dev.prepare_environment(dev.OWN)
-    assert len(dev.ran) == 2, "the program's own environment knows nothing of TRL"
+    dev.prepare_environment(dev.BENCH)
+    assert len(dev.ran) == 3, "neither the program's own environment nor the other TRL's knows of this one"
     dev.prepare_environment(dev.PARITY)
-    assert len(dev.ran) == 3
-    assert all(file.exists() for file in menu().PARITY.pins)
+    assert len(dev.ran) == 4
+    assert all(file.exists() for environment in (menu().PARITY, menu().BENCH) for file in environment.pins)
 
 
 def test_that_a_moved_checkout_installs_again(dev, tmp_path: Path):
@@ -133,8 +135,13 @@ def test_that_app_and_demo_hand_the_rest_to_the_program(dev):
     assert dev.ran[-1][1:] == ["-m", "desktop_rlhf", "--new-starter", "--project", "here"]
 
 
-@pytest.mark.parametrize(("verb", "rest"), [("study", ["--full", "--hh", "pairs.jsonl"]), ("breaks", ["--only", "P3"])])
-def test_that_study_and_breaks_run_from_packaging_and_are_handed_the_rest(dev, monkeypatch, verb: str, rest: list[str]):
+@pytest.mark.parametrize(
+    ("verb", "rest"),
+    [("study", ["--full", "--hh", "pairs.jsonl"]), ("breaks", ["--only", "P3"]), ("bench", ["--only", "dpo"])],
+)
+def test_that_a_module_in_packaging_is_run_from_there_and_handed_the_rest(
+    dev, monkeypatch: pytest.MonkeyPatch, verb: str, rest: list[str]
+):
     seen = {}
     monkeypatch.setenv("PYTHONPATH", "mine")
     monkeypatch.setattr(dev, "fetch_starter_model", lambda: True)
@@ -144,6 +151,20 @@ def test_that_study_and_breaks_run_from_packaging_and_are_handed_the_rest(dev, m
     assert seen["command"][1:] == ["-m", verb, *rest]
     assert seen["PYTHONPATH"].split(os.pathsep) == [str(dev.ROOT / "packaging"), "mine"]
     assert (MENU.parent / verb / "__main__.py").exists()
+
+
+@pytest.mark.parametrize("against", [["--against", "trl"], ["--against=trl"], []])
+def test_that_bench_makes_trls_environments_only_when_it_is_measured_against_it(dev, against: list[str]):
+    assert dev.main(["bench", "--only", "dpo", *against]) == 0
+    made = [Path(command[0]).parents[1].name for command in dev.ran if "pip" in command]
+    assert made == [".venv", *([".venv-parity", ".venv-bench"] if against else [])]
+    assert dev.ran[-1][1:3] == ["-m", "bench"]
+
+
+def test_that_nothing_is_measured_against_a_peer_that_could_not_be_installed(dev):
+    dev.codes = {".venv-bench": 1}
+    assert dev.main(["bench", "--against", "trl"]) == 1
+    assert not any("bench" in command for command in dev.ran)
 
 
 def test_that_every_check_runs_and_the_first_failure_is_the_exit_code(dev):
@@ -182,4 +203,4 @@ def test_that_a_starter_model_that_did_not_come_stops_everything(dev):
 def test_that_a_wrong_call_is_told_the_verbs(arguments: list[str]):
     told = subprocess.run([sys.executable, MENU, *arguments], capture_output=True, text=True, env=dict(os.environ))
     assert told.returncode == 2
-    assert all(verb in told.stderr for verb in ("app", "test", "check", "demo", "study", "parity", "breaks"))
+    assert all(verb in told.stderr for verb in ("app", "test", "check", "demo", "study", "parity", "breaks", "bench"))

@@ -1,0 +1,55 @@
+"""What a benchmark found, as a table for the eye and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.rows import Row
+
+HEAD = ("work", "ours", "peer", "unit", "ratio", "goal", "MB ours", "MB peer", "ratio", "goal", "met")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Columns in line; below them what the peer was and why something is missing."""
+    cells = [HEAD, *map(_cells, rows)]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(HEAD))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    for row in rows:
+        if row.setting_peer:
+            lines.append(f"{row.work}: {row.peer_name}, {row.setting_peer}; ours in {row.setting_ours}.")
+        if row.note:
+            lines.append(f"{row.work}: {row.note}")
+    return "\n".join(lines)
+
+
+def write(rows: Sequence[Row], path: Path) -> None:
+    """The rows, and what they were measured on."""
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "versions": {"Python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "transformers", "peft")},
+    }
+    found = {"machine": machine, "rows": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    sign = "≥" if row.better == "higher" else "≤"
+    memory_goal = f"≥ {row.memory_goal:g}" if row.memory_goal else ""
+    met = {True: "yes", False: "no", None: ""}[row.met]
+    numbers = [_number(value) for value in (row.ours, row.peer, row.ratio)]
+    memory = [_number(value) for value in (row.memory_ours_mb, row.memory_peer_mb, row.memory_ratio)]
+    ours, peer, ratio = numbers
+    return (row.work, ours, peer, row.unit, ratio, f"{sign} {row.goal:g}", *memory, memory_goal, met)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
