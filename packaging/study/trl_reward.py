@@ -65,6 +65,7 @@ def main(folder: Path) -> None:
         lambda pair: {"length": max(len(pair["chosen_ids"]), len(pair["rejected_ids"]))}
     )
     trainer.train()
+    trainer.args.train_sampling_strategy = "sequential"  # the held-out pairs are answered in their own order
     predicted = trainer.predict(trainer.eval_dataset).predictions
     right = [bool(chosen > rejected) for chosen, rejected in predicted.reshape(-1, 2).tolist()]
     (folder / "right.json").write_text(json.dumps(right), encoding="utf-8")
