@@ -225,7 +225,7 @@ def test_that_reward_is_never_shown_without_what_gives_a_cheat_away(spec) -> Non
     panels = {metric.panel for metric in spec.metrics}
     assert {"reward", "kl", "entropy", "length"} <= panels
     names = {metric.name for metric in spec.metrics}
-    assert names & {"val/num_eos_tokens", "completions/clipped_ratio"}
+    assert names & {"val/contain_eos_token", "completions/clipped_ratio"}
 
 
 def test_that_gradients_prompt_by_prompt_are_those_of_the_mean_over_all_tokens(llama, tmp_path) -> None:
