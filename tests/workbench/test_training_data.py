@@ -76,9 +76,20 @@ def mixed(project, work, sampling, judge_equal, tmp_path):
         (tmp_path / f"{reason}.jsonl").write_text(json.dumps(row))
         project.import_file(tmp_path / f"{reason}.jsonl")
     judge_equal()
+    (tmp_path / "shown.jsonl").write_text('{"prompt": "show?", "completion": "like this"}')
+    project.import_file(tmp_path / "shown.jsonl")
     (tmp_path / "refuse.jsonl").write_text('{"prompt": "how to harm", "tags": ["refuse"]}')
     project.import_file(tmp_path / "refuse.jsonl")
     return project
+
+
+def of_equal_texts(project) -> int:
+    """How many rankings there are of equal texts: the one that was asked for, and those that chance sampled."""
+    store = Store.open(project.path / STORE_FILE)
+    ranked = [c.completion_ids for c in project.comparisons() if c.outcome is Outcome.RANKED and len(c.ranks) == 2]
+    texts = [{completion.text for completion in store.completions.get_all(ids).values()} for ids in ranked]
+    store.close()
+    return sum(len(different) == 1 for different in texts)
 
 
 def counted(project, run_id: str) -> Learned:
@@ -93,11 +104,14 @@ def test_that_what_a_run_learns_from_and_what_it_leaves_out_are_all_judgements(m
     (ended,) = [news for news in work(StartRun("a", algorithm, SMALL)) if isinstance(news, JobEnded)]
     learned = counted(mixed, ended.run_id)
     everything = mixed.comparisons()
-    assert learned.total == len(everything) == 28
+    assert learned.total == len(everything) == 29
     outcomes = Counter(comparison.outcome for comparison in everything)
-    wanted = {Reason.TIE: 4, Reason.BOTH_BAD: 4, Reason.SKIPPED: 4, Reason.EQUAL_TEXTS: 1}
+    wanted = {Reason.TIE: 4, Reason.BOTH_BAD: 4, Reason.SKIPPED: 4, Reason.EQUAL_TEXTS: of_equal_texts(mixed)}
     wanted |= dict.fromkeys(PREFERENCES, 1)
+    assert wanted[Reason.EQUAL_TEXTS] >= 1
     assert all(outcomes[outcome] == 4 for outcome in Outcome if outcome is not Outcome.RANKED)
+    if algorithm not in ("kto", "sft"):
+        wanted[Reason.SINGLE] = 1  # the demonstration
     if algorithm == "kto":
         del wanted[Reason.BOTH_BAD]  # two that are to become less likely
         del wanted[Reason.TOO_LONG]  # the other one of the two is short
@@ -106,6 +120,17 @@ def test_that_what_a_run_learns_from_and_what_it_leaves_out_are_all_judgements(m
         assert held_out > 0
         wanted[Reason.HELD_OUT] = held_out
     assert dict(learned.left_out) == wanted
+
+
+def test_that_what_sft_was_not_asked_to_learn_from_is_counted(mixed, work) -> None:
+    (ended,) = [
+        n for n in work(StartRun("a", "sft", SMALL | {"learn_from": "demonstrations"})) if isinstance(n, JobEnded)
+    ]
+    learned = counted(mixed, ended.run_id)
+    assert (learned.kept, learned.total, learned.what) == (1, 29, "judgement")
+    # All that were ranked but those of equal texts, the held-out one and the demonstration itself.
+    ranked = sum(comparison.outcome is Outcome.RANKED for comparison in mixed.comparisons())
+    assert learned.left_out[Reason.NOT_ASKED] == ranked - of_equal_texts(mixed) - 2
 
 
 def test_that_completions_that_were_cut_are_counted_and_get_no_end(mixed, work, llama) -> None:
