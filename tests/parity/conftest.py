@@ -275,6 +275,10 @@ def assert_alike(ours: Measured, theirs: Measured, names: Sequence[str]) -> None
         assert (mine - gradient).abs().max().item() <= TOLERANCE * largest, place
 
 
+BEGIN = "<s>"
+"""The token that begins every prompt, by the template on our side; TRL's ORPO would add it."""
+
+
 @dataclass(frozen=True)
 class Texts:
     """A prompt, and its completions, the best first. The end token is not in the texts: both sides add it."""
@@ -297,29 +301,30 @@ class Texts:
     def rows(self) -> list[dict[str, str]]:
         """As TRL takes it: a row for each pair."""
         return [
-            {"prompt": self.prompt, "chosen": better, "rejected": worse}
+            {"prompt": BEGIN + self.prompt, "chosen": better, "rejected": worse}
             for place, better in enumerate(self.completions)
             for worse in self.completions[place + 1 :]
         ]
 
 
 PAIRS = (
-    Texts("<s>one", ("yes, is", "no"), 1),
-    Texts("<s>and two? ", ("b", "longer"), 4),
-    Texts("<s>3", ("some", "more"), 2),
-    Texts("<s>what is four", ("fourth.", "4 4"), 3),
-    Texts("<s>5", ("is odd", "?")),
-    Texts("<s>six of them", ("", "6"), 4),
-    Texts("<s>seventh", ("7th", "8th, or"), 3),
-    Texts("<s>8", ("eight", "ate"), 1),
+    Texts("one", ("yes, is", "no"), 1),
+    Texts("and two? ", ("b", "longer"), 4),
+    Texts("3", ("some", "more"), 2),
+    Texts("what is four", ("fourth.", "4 4"), 3),
+    Texts("5", ("is odd", "?")),
+    Texts("six of them", ("", "6"), 4),
+    Texts("seventh", ("7th", "8th, or"), 3),
+    Texts("8", ("eight", "ate"), 1),
 )
-"""Pairs of different lengths, so that both sides pad; each begins with the first token, which TRL's ORPO would add."""
+"""Pairs of different lengths, so that both sides pad."""
 
 
 class Bench:
     """Everything that a comparison takes."""
 
     Texts = Texts
+    begin = BEGIN
     texts = PAIRS
     few = PAIRS[:4]
 
@@ -353,6 +358,6 @@ def bench(request, tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.Mo
     """With absolute positions; with rotary ones; with rotary ones and embeddings that are the projection too."""
     monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")  # ORPO and CPO are among TRL's experimental trainers
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_path)
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    tokenizer.chat_template = BEGIN + "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     tokenizer.pad_token = "<s>"
     return Bench(Ours(request.param, tokenizer, tmp_path, monkeypatch), Theirs(request.param, tokenizer, tmp_path))

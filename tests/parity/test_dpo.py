@@ -64,7 +64,7 @@ def test_that_the_rewards_of_each_pair_are_trls(bench) -> None:
 
 def test_that_a_ranking_is_trls_batch_of_its_pairs(bench) -> None:
     """Though each completion is computed once, behind the prompt that they share."""
-    ranking = bench.Texts("<s>which? ", ("the first", "2nd", "or last"))
+    ranking = bench.Texts("which? ", ("the first", "2nd", "or last"))
     ours = bench.ours(DpoSpec, {"beta": 0.5}, groups=[ranking.group(0)])
     bench.alike(ours, theirs(bench, ranking.rows(), {"beta": 0.5}), CURVES)
 
@@ -75,16 +75,16 @@ def test_that_a_continued_run_holds_to_where_it_started_as_trls_does(bench) -> N
 
 
 def test_that_a_pair_too_long_is_left_out_where_trl_would_cut_it(bench) -> None:
-    long = bench.Texts("<s>go on", ("and on " * 5, "no"))
+    long = bench.Texts("go on", ("and on " * 5, "no"))
     limit = {"beta": 0.5, "max_length": 32}
     ours = bench.ours(DpoSpec, limit, groups=bench.groups([*bench.few, long]))
-    assert any(note.startswith("1 comparisons are longer") for note in ours.notes)
+    assert any("1 longer than max_length" in note for note in ours.notes)
     bench.alike(ours, theirs(bench, bench.rows(bench.few), limit), CURVES)
     cut = theirs(bench, bench.rows([*bench.few, long]), limit)
     assert abs(cut.metrics["loss"] - ours.metrics["loss"]) > 1e-3
 
 
 def test_that_what_trl_keeps_of_a_cut_pair_is_what_a_broken_off_completion_is_here(bench) -> None:
-    long = bench.Texts("<s>go on", ("and on and on", "no, this is the end"))
+    long = bench.Texts("go on", ("and on and on", "no, this is the end"))
     ours = bench.ours(DpoSpec, {"beta": 0.5}, groups=[bench.cut(long.group(0), 16)])
     bench.alike(ours, theirs(bench, long.rows(), {"beta": 0.5, "max_length": 16}), CURVES)

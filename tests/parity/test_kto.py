@@ -32,7 +32,7 @@ def test_that_loss_rewards_reference_point_and_gradients_are_trls(bench, weights
     ours = bench.ours(KtoSpec, settings, judged=judged)
     order = spread(good, torch.Generator().manual_seed(derive_seed(0, "order")))
     rows = [
-        {"prompt": one.prompt.messages[0].content, "completion": one.completion.text, "label": one.desirable}
+        {"prompt": bench.begin + one.prompt.text, "completion": one.completion.text, "label": one.desirable}
         for one in (judged[place] for place in reversed(order))
     ]
     bench.alike(ours, theirs(bench, rows, settings), CURVES)

@@ -30,7 +30,7 @@ def loss_of_the_paper(trainer, model, batch):
 
 def test_that_the_whole_loss_is_trls_where_a_prompt_is_one_token_and_a_batch_one_pair(bench) -> None:
     for one in bench.texts:
-        bare = bench.Texts("<s>", one.completions)
+        bare = bench.Texts("", one.completions)
         ours = bench.ours(OrpoSpec, SETTINGS, groups=[bare.group(0)])
         bench.alike(ours, bench.theirs.measured(trainer(bench, bare.rows(), SETTINGS)), (*CURVES, "nll_loss"))
 
@@ -43,7 +43,7 @@ def test_that_rewards_odds_and_their_gradients_are_trls(bench) -> None:
 
 def test_that_trls_nll_has_the_prompts_tokens_in_it(bench) -> None:
     one = bench.few[1]
-    spoken = bench.Texts("<s>", (one.prompt.removeprefix("<s>") + one.completions[0], one.completions[1]))
+    spoken = bench.Texts("", (one.prompt + one.completions[0], one.completions[1]))
     all_of_it = bench.ours(OrpoSpec, SETTINGS, groups=[spoken.group(0)]).metrics["nll_loss"]
     ours = bench.ours(OrpoSpec, SETTINGS, groups=[one.group(0)]).metrics["nll_loss"]
     theirs = bench.theirs.measured(trainer(bench, one.rows(), SETTINGS)).metrics["nll_loss"]
@@ -52,7 +52,7 @@ def test_that_trls_nll_has_the_prompts_tokens_in_it(bench) -> None:
 
 
 def test_that_what_trl_keeps_of_a_cut_pair_is_what_a_broken_off_completion_is_here(bench) -> None:
-    long = bench.Texts("<s>go on", ("and on and on", "no, this is the end"))
+    long = bench.Texts("go on", ("and on and on", "no, this is the end"))
     ours = bench.ours(OrpoSpec, SETTINGS, groups=[bench.cut(long.group(0), 16)])
     made = trainer(bench, long.rows(), SETTINGS | {"max_length": 16})
     bench.alike(ours, bench.theirs.measured(made, loss_of_the_paper), CURVES)

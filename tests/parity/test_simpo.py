@@ -24,6 +24,6 @@ def test_that_loss_rewards_and_gradients_are_trls(bench, gamma: float) -> None:
 
 
 def test_that_what_trl_keeps_of_a_cut_pair_is_what_a_broken_off_completion_is_here(bench) -> None:
-    long = bench.Texts("<s>go on", ("and on and on", "no, this is the end"))
+    long = bench.Texts("go on", ("and on and on", "no, this is the end"))
     ours = bench.ours(SimpoSpec, {}, groups=[bench.cut(long.group(0), 16)])
     bench.alike(ours, theirs(bench, long.rows(), {"beta": 2.0, "simpo_gamma": 0.5, "max_length": 16}), CURVES)
