@@ -57,6 +57,7 @@ class GroupBatch:
 
     @classmethod
     def of(cls, model: ResidentModel, groups: Sequence[PreferenceGroup]) -> GroupBatch:
+        """Pack some comparisons, each with its prompt read once."""
         pairs, weights, before = [], [], 0
         for group in groups:
             pairs += [(before + better, before + worse) for better, worse in group.pairs]
