@@ -67,14 +67,17 @@ class FusedTrunk:
         for layer in self.trunk.layers:
             attention, mlp = layer.self_attn, layer.mlp
             normed = _normed(layer.input_layernorm, x)
-            query = rotated(_project(attention.q_proj, normed, adapter, self.heads), *turn)
-            key = rotated(_project(attention.k_proj, normed, adapter, self.key_heads), *turn)
-            value = _project(attention.v_proj, normed, adapter, self.key_heads)
+            queries, keys, values = _lora_linears(
+                (attention.q_proj, attention.k_proj, attention.v_proj), normed, adapter
+            )
+            query = rotated(queries.unflatten(-1, (self.heads, -1)), *turn)
+            key = rotated(keys.unflatten(-1, (self.key_heads, -1)), *turn)
+            value = values.unflatten(-1, (self.key_heads, -1))
             seen = self._attend(query, key, value, rows, hidden)
-            x = x + _lora_linear(attention.o_proj, seen, adapter)
+            x = x + _lora_linears((attention.o_proj,), seen, adapter)[0]
             normed = _normed(layer.post_attention_layernorm, x)
-            gate, up = _lora_linear(mlp.gate_proj, normed, adapter), _lora_linear(mlp.up_proj, normed, adapter)
-            x = x + _lora_linear(mlp.down_proj, _SwiGlu.apply(gate, up), adapter)
+            gate, up = _lora_linears((mlp.gate_proj, mlp.up_proj), normed, adapter)
+            x = x + _lora_linears((mlp.down_proj,), _SwiGlu.apply(gate, up), adapter)[0]
         return _normed(self.trunk.norm, x[:count])
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,54 +122,90 @@ def _siblings_hidden(prompt: int, length: int) -> Tensor:
     return sees
 
 
-def _project(module: Any, x: Tensor, adapter: str | None, heads: int) -> Tensor:
-    """[N, heads, D]."""
-    return _lora_linear(module, x, adapter).unflatten(-1, (heads, -1))
-
-
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary positions: [N, heads, D] with cos and sin of [N, 1, D / 2]."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    made: Tensor = _Rotation.apply(x, cos, sin)
+    return made
 
 
 def _normed(module: Any, x: Tensor) -> Tensor:
     return _RmsNorm.apply(x, module.weight, module.variance_epsilon)
 
 
-def _lora_linear(module: Any, x: Tensor, adapter: str | None) -> Tensor:
-    own = module.base_layer if isinstance(module, LoraLayer) else module
+def _lora_linears(modules: Sequence[Any], x: Tensor, adapter: str | None) -> tuple[Tensor, ...]:
+    """What each of some layers makes of the same ``x``."""
+    bases = [module.base_layer if isinstance(module, LoraLayer) else module for module in modules]
     if adapter is None:
-        return linear(x, own.weight, own.bias)
-    down, up = module.lora_A[adapter].weight, module.lora_B[adapter].weight
-    return _LoraLinear.apply(x, own.weight, own.bias, down, up, module.scaling[adapter])
+        return tuple(linear(x, base.weight, base.bias) for base in bases)
+    factors = [own[adapter].weight for module in modules for own in (module.lora_A, module.lora_B)]
+    frozen = [(base.weight, base.bias) for base in bases]
+    made: tuple[Tensor, ...] = _LoraLinears.apply(x, frozen, modules[0].scaling[adapter], *factors)
+    return made
 
 
 # Each of these keeps less for the backward than autograd would, and makes fewer passes over memory.
 
 
-class _LoraLinear(torch.autograd.Function):
-    """x W^T + b + s (x A^T) B^T with W frozen; A and B are float32 and are rounded to x's format where they meet it."""
+class _LoraLinears(torch.autograd.Function):
+    """x W^T + b + s (x A^T) B^T for several layers that read the same x, with every W frozen.
+
+    Their A's are one product and so are the gradients of these. A and B are float32 and are rounded to x's format where
+    they meet it.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
-    ) -> Tensor:
-        down, up = down.to(x.dtype), (up * scale).to(x.dtype)
+        ctx: Any, x: Tensor, frozen: Sequence[tuple[Tensor, Tensor | None]], scale: float, *factors: Tensor
+    ) -> tuple[Tensor, ...]:
+        downs, ups = factors[::2], [(up * scale).to(x.dtype) for up in factors[1::2]]
+        ctx.ranks = [len(down) for down in downs]
+        down = torch.cat(downs).to(x.dtype)
         low = linear(x, down)
-        ctx.save_for_backward(x, weight, down, up, low)
-        ctx.scale = scale
-        return linear(x, weight, bias).addmm_(low, up.t())
+        ctx.save_for_backward(x, down, low, *ups)
+        ctx.weights, ctx.scale = [weight for weight, _ in frozen], scale
+        lows = low.split(ctx.ranks, dim=1)
+        return tuple(
+            linear(x, weight, bias).addmm_(own, up.t())
+            for (weight, bias), own, up in zip(frozen, lows, ups, strict=True)
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, down, low, *ups = ctx.saved_tensors
+        low_gradients = torch.cat([gradient @ up for gradient, up in zip(gradients, ups, strict=True)], dim=1)
+        to_x = None
+        if ctx.needs_input_grad[0]:
+            to_x = low_gradients @ down
+            for gradient, weight in zip(gradients, ctx.weights, strict=True):
+                to_x.addmm_(gradient, weight)
+        to_factors: list[Tensor | None] = [None] * (2 * len(gradients))
+        if ctx.needs_input_grad[3]:
+            to_factors[::2] = (low_gradients.t() @ x).float().split(ctx.ranks)
+            lows = low.split(ctx.ranks, dim=1)
+            to_factors[1::2] = [(g.t() @ own).float() * ctx.scale for g, own in zip(gradients, lows, strict=True)]
+        return to_x, None, None, *to_factors
+
+
+class _Rotation(torch.autograd.Function):
+    """Every pair of a head's two halves turned by its angle; the backward turns back. Source: Su et al. (2021)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin, 1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, down, up, low = ctx.saved_tensors
-        low_gradient = gradient @ up
-        to_x = (gradient @ weight).addmm_(low_gradient, down) if ctx.needs_input_grad[0] else None
-        if not ctx.needs_input_grad[3]:
-            return to_x, None, None, None, None, None
-        to_up = (gradient.t() @ low).float() * ctx.scale
-        return to_x, None, None, (low_gradient.t() @ x).float(), to_up, None
+        return _turned(gradient, *ctx.saved_tensors, -1), None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    out = torch.empty_like(x)
+    left, right = out.chunk(2, dim=-1)
+    torch.mul(first, cos, out=left).addcmul_(second, sin, value=-way)
+    torch.mul(second, cos, out=right).addcmul_(first, sin, value=way)
+    return out
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -183,9 +222,9 @@ class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         normed, factor, weight = ctx.saved_tensors
-        scaled = gradient * weight
-        along = (scaled.float() * normed.float()).mean(-1, keepdim=True)
-        return ((scaled.float() - normed.float() * along) * factor).to(gradient.dtype), None, None
+        scaled, wide = (gradient * weight).float(), normed.float()
+        along = (scaled * wide).mean(-1, keepdim=True)
+        return torch.addcmul(scaled, wide, along, value=-1).mul_(factor).to(gradient.dtype), None, None
 
 
 class _SwiGlu(torch.autograd.Function):
@@ -199,4 +238,4 @@ class _SwiGlu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         gate, up = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(gradient * up, gate), gradient * silu(gate)
+        return torch.ops.aten.silu_backward(gradient * up, gate), silu(gate).mul_(gradient)

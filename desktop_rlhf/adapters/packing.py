@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from desktop_rlhf.adapters.fused import Row
 from desktop_rlhf.adapters.resident import ResidentModel
-from desktop_rlhf.numerics.logprobs import token_logprobs
+from desktop_rlhf.numerics.logprobs import TokenScores
 from desktop_rlhf.records.errors import EmptyCompletionError
 
 
@@ -119,14 +119,17 @@ def predicting_states(hidden: Tensor, packed: Packed) -> Tensor:
     return hidden[packed.rows.unsqueeze(-1), packed.before]
 
 
-def completion_logits(model: ResidentModel, hidden: Tensor, packed: Packed) -> Tensor:
-    """[M, V] logits at the M real completion tokens only; the vocabulary is projected nowhere else."""
-    logits = model.vocabulary_logits(predicting_states(hidden, packed)[packed.mask])
-    cap = getattr(model.base.config.get_text_config(), "final_logit_softcapping", None)
-    return torch.tanh(logits / cap) * cap if cap else logits
+def completion_scores(model: ResidentModel, hidden: Tensor, packed: Packed, temperature: float = 1.0) -> TokenScores:
+    """What is said of the M real completion tokens, [M] each; the vocabulary is projected nowhere else."""
+    rows = predicting_states(hidden, packed)[packed.mask]
+    return model.vocabulary.scores(rows, packed.targets[packed.mask], temperature)
 
 
 def completion_logprobs(model: ResidentModel, hidden: Tensor, packed: Packed, temperature: float = 1.0) -> Tensor:
     """[N, C] nats of each completion token, 0 at padding."""
-    kept = token_logprobs(completion_logits(model, hidden, packed), packed.targets[packed.mask], temperature)
-    return torch.zeros(packed.mask.shape, dtype=kept.dtype).masked_scatter(packed.mask, kept)
+    return laid_out(completion_scores(model, hidden, packed, temperature).logprobs, packed)
+
+
+def laid_out(values: Tensor, packed: Packed) -> Tensor:
+    """[N, C] from [M] values of the real completion tokens, 0 at padding."""
+    return torch.zeros(packed.mask.shape, dtype=values.dtype).masked_scatter(packed.mask, values)

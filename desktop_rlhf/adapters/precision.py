@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
 
 import torch
-from torch import Tensor
 from torch.nn.functional import linear
 
 logger = logging.getLogger(__name__)
@@ -51,29 +51,16 @@ def dtype_for(model_folder: Path) -> torch.dtype:
     return preferred_dtype() if size >= SMALLEST_BYTES else torch.float32
 
 
-def exact_linear(x: Tensor, weight: Tensor) -> Tensor:
-    """[M, H] times [V, H] transposed, in float32, for numbers that bfloat16 holds exactly.
+@contextmanager
+def short_products() -> Iterator[None]:
+    """Within it, products in float32 are made by the bfloat16 unit and summed in float32.
 
-    The products are made by the bfloat16 unit and summed in float32, so nothing is rounded but the sum: the result is
-    that of float32 in a third of the time.
+    Of numbers that bfloat16 holds exactly nothing is rounded but the sum: the result is that of float32 in a third of
+    the time.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        return cast("Tensor", _ExactLinear.apply(x, weight))
+        yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-class _ExactLinear(torch.autograd.Function):
-    """A frozen projection whose backward rounds the incoming gradient to bfloat16 once."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
-        return linear(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (weight,) = ctx.saved_tensors
-        return (gradient.bfloat16() @ weight.bfloat16()).float(), None

@@ -19,14 +19,13 @@ from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
 from desktop_rlhf.adapters.chat import Chat
 from desktop_rlhf.adapters.folders import check_model_folder
-from desktop_rlhf.adapters.fused import MULTIPLE, FusedTrunk
-from desktop_rlhf.adapters.precision import exact_linear
+from desktop_rlhf.adapters.fused import FusedTrunk
+from desktop_rlhf.adapters.vocabulary import Vocabulary
 from desktop_rlhf.records.errors import ModelFolderError
 from desktop_rlhf.records.prompts import Message
 
@@ -63,7 +62,7 @@ class ResidentModel:
         configured = getattr(getattr(self.base, "generation_config", None), "eos_token_id", None)
         ends.update(configured if isinstance(configured, list) else [configured])
         self.fused = FusedTrunk.of(self.base)
-        self._wide_head: Tensor | None = None
+        self.vocabulary = Vocabulary(self.base)
         self.end_ids: frozenset[int] = frozenset(e for e in ends if e is not None)
 
     @classmethod
@@ -92,21 +91,6 @@ class ResidentModel:
     def trunk(self) -> Any:
         """The base without its vocabulary projection; gives hidden states."""
         return self.base.base_model
-
-    def vocabulary_logits(self, hidden: Tensor) -> Tensor:
-        """[M, H] hidden states, float32, to [M, V] logits, float32.
-
-        Logits of 20 rounded to bfloat16 would be off by 0.06 nats, so what is scored or learned from is not made in it;
-        what the decoder draws from is.
-        """
-        projection = self.base.get_output_embeddings()
-        if self.base.dtype == torch.float32:
-            return projection(hidden)
-        if self._wide_head is None:
-            self._wide_head = projection.weight.detach().float()
-        # As many rows as in other steps: each new shape costs, see fused.MULTIPLE.
-        logits = exact_linear(pad(hidden, (0, 0, 0, -len(hidden) % MULTIPLE)), self._wide_head)[: len(hidden)]
-        return logits if projection.bias is None else logits + projection.bias.float()
 
     @property
     def dtype(self) -> str:

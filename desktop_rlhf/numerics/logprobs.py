@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from desktop_rlhf.records.errors import EmptyCompletionError
 
 
-def token_logprobs(logits: Tensor, target_ids: Tensor, temperature: float = 1.0) -> Tensor:
-    """Log-probability of each target under the policy at ``temperature``.
+class TokenScores(NamedTuple):
+    """What the distribution over V tokens says at each of M places.
+
+    Attributes:
+        logprobs: [M] nats of the token that followed, never above 0.
+        entropy:  [M] nats, from 0 to ln V.
+        hits:     [M] bool, whether no token was likelier than the one that followed.
+    """
+
+    logprobs: Tensor
+    entropy: Tensor
+    hits: Tensor
+
+
+def token_scores(logits: Tensor, target_ids: Tensor, temperature: float = 1.0) -> tuple[TokenScores, Tensor]:
+    """What the policy at ``temperature`` says of each target, and its probabilities; no gradient goes through.
 
     Args:
-        logits:     [..., V], any float type; the softmax is taken in fp32 or wider.
-        target_ids: [...] the tokens that followed.
+        logits:     [M, V], any float type; the softmax is taken in fp32 or wider. They are overwritten.
+        target_ids: [M] the tokens that followed.
 
     Returns:
-        [...] nats, never above 0.
+        The scores, and [M, V] probabilities.
     """
     wide = logits if logits.dtype.itemsize >= 4 else logits.float()
-    return (wide / temperature).log_softmax(dim=-1).gather(-1, target_ids.unsqueeze(-1)).squeeze(-1)
+    if temperature != 1.0:
+        wide.div_(temperature)
+    # One pass that stays in the processor's cache row by row. The logarithm of the sum follows from the largest
+    # probability, which is never small, so that nothing is lost to rounding.
+    probabilities = wide.softmax(dim=-1)
+    largest = wide.amax(dim=-1)
+    log_sum = largest - probabilities.amax(dim=-1).log()
+    of_target = wide.gather(-1, target_ids.unsqueeze(-1)).squeeze(-1)
+    entropy = log_sum - wide.mul_(probabilities).sum(dim=-1)
+    return TokenScores(of_target - log_sum, entropy.clamp(min=0), of_target == largest), probabilities
 
 
 def mean_logprobs(logprobs: Tensor, mask: Tensor) -> Tensor:

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from desktop_rlhf.adapters.checkpoint import State
 from desktop_rlhf.adapters.packing import (
     Packed,
-    completion_logits,
     completion_logprobs,
+    completion_scores,
     hidden_states,
+    laid_out,
     pack,
     predicting_states,
 )
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.completions.sampling import Drawn, sample
 from desktop_rlhf.numerics.kl import kl_k1
-from desktop_rlhf.numerics.logprobs import token_logprobs
 from desktop_rlhf.numerics.running import RunningMoments
 from desktop_rlhf.policy.rollout_spec import RolloutSpec
 from desktop_rlhf.records.completions import Sampler
@@ -86,14 +86,11 @@ def evaluate(
     values are 0 without a critic, a module from [..., H] to [...].
     """
     hidden = hidden_states(model, packed)
-    logits = completion_logits(model, hidden, packed).float()
-    kept = token_logprobs(logits, packed.targets[packed.mask], temperature)
-    with torch.no_grad():
-        distribution = (logits.detach() / temperature).log_softmax(-1)
-        kept_entropy = -(distribution.exp() * distribution).sum(-1)
-    empty = torch.zeros(packed.mask.shape, dtype=kept.dtype)
-    values = empty if critic is None else torch.where(packed.mask, critic(predicting_states(hidden, packed)), 0.0)
-    return empty.masked_scatter(packed.mask, kept), values, empty.masked_scatter(packed.mask, kept_entropy)
+    scores = completion_scores(model, hidden, packed, temperature)
+    logprobs, entropy = laid_out(scores.logprobs, packed), laid_out(scores.entropy, packed)
+    if critic is None:
+        return logprobs, torch.zeros_like(entropy), entropy
+    return logprobs, torch.where(packed.mask, critic(predicting_states(hidden, packed)), 0.0), entropy
 
 
 def usable_prompts(

@@ -52,8 +52,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "Padding counts as if it were a token",
                 PACKING,
                 "desktop_rlhf/adapters/packing.py",
-                "torch.zeros(packed.mask.shape, dtype=kept.dtype)",
-                "torch.ones(packed.mask.shape, dtype=kept.dtype)",
+                "torch.zeros(packed.mask.shape, dtype=values.dtype)",
+                "torch.ones(packed.mask.shape, dtype=values.dtype)",
             ),
             Break(
                 "IPO takes sums",
@@ -152,8 +152,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "tests/policy/test_behaviour.py::"
                 "test_that_a_rollout_is_scored_under_the_distribution_it_was_drawn_from",
                 "desktop_rlhf/policy/rollout.py",
-                "token_logprobs(logits, packed.targets[packed.mask], temperature)",
-                "token_logprobs(logits, packed.targets[packed.mask])",
+                "completion_scores(model, hidden, packed, temperature)",
+                "completion_scores(model, hidden, packed)",
             ),
             Break(
                 "The reference's are",
@@ -202,8 +202,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "tests/numerics/test_logprobs.py::"
                 "test_that_logprobs_of_short_logits_are_those_of_the_same_numbers_in_float64",
                 "desktop_rlhf/numerics/logprobs.py",
-                "(wide / temperature).log_softmax(dim=-1)",
-                "(wide - wide.amax(dim=-1, keepdim=True)).div(temperature)",
+                "log_sum = largest - probabilities.amax(dim=-1).log()",
+                "log_sum = largest",
             ),
         ),
     ),

@@ -12,12 +12,12 @@ BANDIT = "tests/policy/test_bandit.py::test_that_"
 
 # As the decoder would know them: token by token, from its cache of keys and values.
 DECODED = """        logprobs, values, entropy = evaluate(model, packed, temperature, self.critic)
-        head = model.base.get_output_embeddings()
         for row, one in enumerate(drawn):
             read = model.trunk(torch.tensor([list(prompt_ids)]), use_cache=True)
             for place, token in enumerate(one.completion_ids):
-                logits = head(read.last_hidden_state[:, -1])
-                logprobs[row, place] = token_logprobs(logits, torch.tensor([token]), temperature)
+                logprobs[row, place] = model.vocabulary.scores(
+                    read.last_hidden_state[:, -1], torch.tensor([token]), temperature
+                ).logprobs
                 read = model.trunk(torch.tensor([[token]]), past_key_values=read.past_key_values, use_cache=True)
 """
 

@@ -7,7 +7,6 @@ import torch
 
 from desktop_rlhf.numerics.advantages import gae
 from desktop_rlhf.numerics.kl import kl_k1, kl_k3
-from desktop_rlhf.numerics.logprobs import token_logprobs
 from desktop_rlhf.numerics.masked import masked_mean, masked_whiten
 from desktop_rlhf.records.errors import EmptyCompletionError
 
@@ -74,10 +73,3 @@ def test_that_whitening_leaves_padding_at_zero_and_survives_one_token() -> None:
     kept_mean = masked_whiten(values, mask, shift_mean=False)
     assert torch.allclose(kept_mean, torch.tensor([[1.0, 3.0, 0.0]]))
     assert torch.isfinite(masked_whiten(values, torch.tensor([[True, False, False]]))).all()
-
-
-def test_that_token_logprobs_divide_by_the_temperature_and_widen_half_precision() -> None:
-    logits, targets = torch.tensor([[2.0, 0.0, -1.0, 0.5]]), torch.tensor([1])
-    by_hand = (0.0 / 0.5) - torch.logsumexp(logits / 0.5, -1)
-    assert torch.allclose(token_logprobs(logits, targets, temperature=0.5), by_hand)
-    assert token_logprobs(logits.bfloat16(), targets).dtype == torch.float32

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from desktop_rlhf.adapters.packing import Packed, completion_logits, hidden_states, pack
+from desktop_rlhf.adapters.packing import Packed, hidden_states, pack, predicting_states
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.reward.model import RewardModel
 
@@ -49,7 +49,8 @@ def next_logprobs():
         model.take_role(Role(adapter))
         packed = pack([(PROMPT_IDS, [[0]])])
         with torch.no_grad():
-            return completion_logits(model, hidden_states(model, packed), packed)[0].log_softmax(-1)
+            states = predicting_states(hidden_states(model, packed), packed)
+            return model.vocabulary.logits(states[0])[0].log_softmax(-1)
 
     return measure
 

@@ -8,7 +8,6 @@ import torch
 
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.policy.sft import train as sft
-from desktop_rlhf.policy.sft.loss import token_entropies, token_hits, token_losses
 from desktop_rlhf.policy.sft.spec import SftSpec
 from desktop_rlhf.records.comparisons import JudgedCompletion
 from desktop_rlhf.records.completions import Completion, Sampler
@@ -35,20 +34,6 @@ def inputs_of(model, judged, path, start=None) -> TrainingInputs:
 def run(model, judged, path, start=None, **settings) -> list[dict[str, float]]:
     inputs = inputs_of(model, judged, path, start)
     return [e.metrics for e in sft.train(SftSpec(**settings), inputs, StopToken()) if isinstance(e, StepTaken)]
-
-
-def test_that_loss_entropy_and_hits_equal_a_table_worked_by_hand() -> None:
-    rows, targets = [(1.0, 0.0, -1.0), (0.0, 2.0, 0.0)], [0, 2]
-    losses, entropies = [], []
-    for row, target in zip(rows, targets, strict=True):
-        total = sum(map(math.exp, row))
-        losses.append(math.log(total) - row[target])
-        entropies.append(-sum(math.exp(x) / total * (x - math.log(total)) for x in row))
-    logits = torch.tensor(rows, dtype=torch.float64)
-    assert token_losses(logits, torch.tensor(targets)).tolist() == pytest.approx(losses, rel=1e-12)
-    assert token_entropies(logits).tolist() == pytest.approx(entropies, rel=1e-12)
-    assert token_hits(logits, torch.tensor(targets)).tolist() == [True, False]
-    assert token_entropies(torch.zeros(1, 7)).item() == pytest.approx(math.log(7), rel=1e-6)
 
 
 def test_that_the_first_step_is_the_mean_over_the_completion_tokens_of_the_batch(resident, tmp_path) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import torch
-
 from desktop_rlhf.adapters.batches import micro_batches
-from desktop_rlhf.adapters.packing import completion_logits, hidden_states, pack
+from desktop_rlhf.adapters.packing import completion_scores, hidden_states, pack
 from desktop_rlhf.adapters.passes import Part, passes, saved
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import Example, TrainingInputs, fitting, ids_of, start_policy
-from desktop_rlhf.policy.sft.loss import token_entropies, token_hits, token_losses
 from desktop_rlhf.policy.sft.spec import SftSpec
 from desktop_rlhf.records.comparisons import JudgedCompletion
 from desktop_rlhf.records.errors import NotEnoughDataError
@@ -42,14 +39,12 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         ids = [(prompt, [completion]) for prompt, completion in batch]
         for places in micro_batches(ids, spec.max_length):
             packed = pack(ids[places.start : places.stop])
-            logits = completion_logits(model, hidden_states(model, packed), packed)
-            targets = packed.targets[packed.mask]
-            with torch.no_grad():
-                measured = {
-                    "mean_token_accuracy": token_hits(logits, targets).sum() / tokens,
-                    "entropy": token_entropies(logits).sum() / tokens,
-                }
-            yield Part(token_losses(logits, targets).sum() / tokens, measured, work=len(places))
+            scores = completion_scores(model, hidden_states(model, packed), packed)
+            measured = {
+                "mean_token_accuracy": scores.hits.sum() / tokens,
+                "entropy": scores.entropy.sum() / tokens,
+            }
+            yield Part(-scores.logprobs.sum() / tokens, measured, work=len(places))
 
     policy = start_policy(inputs, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter"))
     steps = yield from passes(

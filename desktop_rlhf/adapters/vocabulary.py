@@ -1,0 +1,94 @@
+"""The projection onto the vocabulary, for what is scored or learned from: float32, and never all of it at once.
+
+The logits of one micro-batch, their softmax and its gradient would be the largest tensors of a training step. Each
+token's log-probability has one gradient with respect to its hidden state, W_target - sum p_v W_v, so that is made in
+the forward, some rows at a time, and the logits are forgotten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, pad
+
+from desktop_rlhf.adapters.fused import MULTIPLE
+from desktop_rlhf.adapters.precision import short_products
+from desktop_rlhf.numerics.logprobs import TokenScores, token_scores
+
+ROWS = 128
+"""Of logits at once. More of them need memory and gain nothing; fewer read the weights too often."""
+
+
+class Vocabulary:
+    """The frozen output projection of a base.
+
+    In a base of bfloat16 the weights and the hidden states are numbers that bfloat16 holds, so its unit multiplies them
+    and sums in float32. Logits of 20 rounded to bfloat16 would be off by 0.06 nats.
+    """
+
+    def __init__(self, base: Any) -> None:
+        self._projection = base.get_output_embeddings()
+        self._cap = getattr(base.config.get_text_config(), "final_logit_softcapping", None)
+        self._wide: Tensor | None = None
+
+    @torch.no_grad()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[M, H] hidden states to [M, V] logits, both float32, without a gradient."""
+        weight, bias = self._projection.weight, self._projection.bias
+        # As many rows as in other steps: each new shape costs, see fused.MULTIPLE.
+        rows = pad(hidden, (0, 0, 0, -len(hidden) % MULTIPLE))
+        if weight.dtype == torch.float32:
+            logits = linear(rows, weight, bias)
+        else:
+            if self._wide is None:
+                self._wide = weight.detach().float()
+            with short_products():
+                logits = linear(rows, self._wide, None if bias is None else bias.float())
+        logits = logits[: len(hidden)]
+        return logits.div_(self._cap).tanh_().mul_(self._cap) if self._cap else logits
+
+    def scores(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> TokenScores:
+        """What is said of M tokens by the [M, H] hidden states, float32, before them.
+
+        A gradient goes through the log-probabilities alone, and only once.
+        """
+        learns = torch.is_grad_enabled() and hidden.requires_grad
+        return TokenScores(*_Scores.apply(hidden, self, targets, temperature, learns))
+
+    @torch.no_grad()
+    def part(self, hidden: Tensor, targets: Tensor, temperature: float, learns: bool) -> tuple[TokenScores, Tensor]:
+        """The scores of some rows, and [m, H] the gradient of each log-probability, empty where nothing ``learns``."""
+        logits = self.logits(hidden)
+        # The cap's own derivative; without a cap it is 1.
+        slopes = 1 - (logits / self._cap).square() if learns and self._cap else None
+        scores, probabilities = token_scores(logits, targets, temperature)
+        if not learns:
+            return scores, hidden[:0]
+        weight = self._projection.weight
+        of_target = weight[targets].float()
+        if slopes is not None:
+            of_target *= slopes.gather(-1, targets.unsqueeze(-1))
+            probabilities.mul_(slopes)
+        return scores, (of_target - (probabilities.to(weight.dtype) @ weight).float()) / temperature
+
+
+class _Scores(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, vocabulary: Vocabulary, targets: Tensor, temperature: float, learns: bool
+    ) -> tuple[Tensor, ...]:
+        parts = [
+            vocabulary.part(rows, own, temperature, learns)
+            for rows, own in zip(hidden.split(ROWS), targets.split(ROWS), strict=True)
+        ]
+        logprobs, entropy, hits = (torch.cat(found) for found in zip(*(scores for scores, _ in parts), strict=True))
+        ctx.save_for_backward(torch.cat([gradient for _, gradient in parts]))
+        ctx.mark_non_differentiable(entropy, hits)
+        return logprobs, entropy, hits
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        (of_logprobs,) = ctx.saved_tensors
+        return gradient.unsqueeze(-1) * of_logprobs, None, None, None, None
