@@ -18,9 +18,11 @@ from desktop_rlhf.policy.rollout import (
     WRITING,
     Episode,
     Rollouts,
+    by_prompt,
     evaluate,
     kl_in_doubt,
     mean_kl,
+    packs,
     usable_prompts,
 )
 from desktop_rlhf.policy.rollout_spec import RolloutSpec
@@ -255,20 +257,24 @@ def _gradients(
     episodes: Sequence[Episode],
     began: float,
 ) -> Generator[Progressed, None, Averages]:
-    """One pass over a rollout, prompt by prompt; the gradients add up to that of the mean over the whole of it."""
+    """One pass over a rollout; the micro-batches' gradients add up to that of the mean over the whole of it."""
     measured = Averages()
     total = sum(map(learner.weight, episodes))
     role = inputs.model.role
-    for i, episode in enumerate(episodes):
+    for places, packed in packs(spec, [(episode.prompt_ids, episode.drawn) for episode in episodes]):
         if stop.requested:
             break
         inputs.model.take_role(role)  # a job served in between may have taken another
-        logprobs, values, _ = evaluate(inputs.model, episode.packed, spec.temperature, learner.critic)
-        loss, seen = learner.loss(i, logprobs, values)
-        if not torch.isfinite(loss):
+        logprobs, values, _ = evaluate(inputs.model, packed, spec.temperature, learner.critic)
+        losses = []
+        for i, *own in zip(places, by_prompt(logprobs, packed), by_prompt(values, packed), strict=True):
+            loss, seen = learner.loss(i, *own)
+            weight = learner.weight(episodes[i])
+            losses.append(weight / total * loss)
+            measured.add(seen, weight)
+        together = torch.stack(losses).sum()
+        if not torch.isfinite(together):
             raise NotFiniteError("The loss is not a number any more.")
-        weight = learner.weight(episode)
-        (weight / total * loss).backward()
-        measured.add(seen, weight)
-        yield Progressed("learning", began + LEARNING / spec.ppo_epochs * (i + 1) / len(episodes), spec.updates)
+        together.backward()
+        yield Progressed("learning", began + LEARNING / spec.ppo_epochs * places.stop / len(episodes), spec.updates)
     return measured

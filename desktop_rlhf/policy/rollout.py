@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from desktop_rlhf.adapters.batches import Ids, micro_batches
 from desktop_rlhf.adapters.checkpoint import State
 from desktop_rlhf.adapters.packing import (
     Packed,
@@ -67,14 +68,34 @@ class Episode:
     @classmethod
     def restored(cls, state: State) -> Episode:
         drawn = [Drawn(tuple(ids), ended) for ids, ended in state["drawn"]]
-        return cls(**state | {"drawn": drawn, "packed": _packed(state["prompt_ids"], drawn)})
+        return cls(**state | {"drawn": drawn, "packed": pack([_ids(state["prompt_ids"], drawn)])})
 
 
 _MEASURED = ("scores", "rewards", "old_logprobs", "reference_logprobs", "old_values", "entropy")
 
 
-def _packed(prompt_ids: Sequence[int], drawn: Sequence[Drawn]) -> Packed:
-    return pack([(prompt_ids, [one.completion_ids for one in drawn])])
+def _ids(prompt_ids: Sequence[int], drawn: Sequence[Drawn]) -> Ids:
+    return prompt_ids, [one.completion_ids for one in drawn]
+
+
+def packs(
+    spec: RolloutSpec, written: Sequence[tuple[Sequence[int], Sequence[Drawn]]]
+) -> Iterator[tuple[range, Packed]]:
+    """The micro-batches of a rollout, (prompt ids, completions) by prompt: places of neighbours, packed together.
+
+    Scored and learned from in the same ones, a completion has the same log-probabilities to the last bit.
+    """
+    examples = [_ids(*one) for one in written]
+    for places in micro_batches(examples, spec.max_length):
+        yield places, pack(examples[places.start : places.stop])
+
+
+def by_prompt(values: Tensor, packed: Packed) -> list[Tensor]:
+    """[N, C] or [N] values of a micro-batch taken apart: each prompt's, as long as its own longest completion."""
+    parts = values.split([len(lengths) for _, lengths in packed.lengths])
+    return [
+        part[:, : max(own)] if part.dim() > 1 else part for part, (_, own) in zip(parts, packed.lengths, strict=True)
+    ]
 
 
 def evaluate(
@@ -155,11 +176,13 @@ class Rollouts:
         if drawn is None:
             return None
         episodes: list[Episode] = []
-        for i, ids in enumerate(prompt_ids):
+        written = [(ids, drawn[i * count : (i + 1) * count]) for i, ids in enumerate(prompt_ids)]
+        for places, packed in packs(spec, written):
             if stop.requested:
                 return None
             try:
-                episodes.append(self._score(prompts[i].text, ids, drawn[i * count : (i + 1) * count]))
+                asked = [prompts[place].text for place in places]
+                episodes += self._score(asked, written[places.start : places.stop], packed)
             except NotFiniteError:
                 self._leave(prompts)
                 raise
@@ -188,9 +211,10 @@ class Rollouts:
         self._queue = self._queue[len(prompts) :]
 
     @torch.no_grad()
-    def _score(self, prompt: str, prompt_ids: Sequence[int], drawn: Sequence[Drawn]) -> Episode:
-        """One prompt's completions under every role."""
-        packed = _packed(prompt_ids, drawn)
+    def _score(
+        self, prompts: Sequence[str], written: Sequence[tuple[Sequence[int], Sequence[Drawn]]], packed: Packed
+    ) -> list[Episode]:
+        """The completions of some prompts, packed together, under every role."""
         model, temperature = self.model, self.spec.temperature
         model.take_role(Role(self.policy, trainable=True))
         logprobs, values, entropy = evaluate(model, packed, temperature, self.critic)
@@ -200,7 +224,13 @@ class Rollouts:
         scores = self.reward_model.score(packed)
         if not torch.isfinite(scores).all():
             raise NotFiniteError("The reward model gave a score that is not a number.")
-        return Episode(prompt, prompt_ids, drawn, packed, scores, scores, logprobs, reference_logprobs, values, entropy)
+        measured = (scores, scores, logprobs, reference_logprobs, values, entropy)
+        return [
+            Episode(prompt, ids, drawn, pack([_ids(ids, drawn)]), *own)
+            for prompt, (ids, drawn), own in zip(
+                prompts, written, zip(*(by_prompt(each, packed) for each in measured), strict=True), strict=True
+            )
+        ]
 
     def _rewarded(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The episodes with penalties in their scores, and with the rewards that follow from all scores so far."""

@@ -46,7 +46,8 @@ def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, i
         prompt = max(len(inputs.model.prompt_ids(prompt.messages)) for prompt in inputs.prompts)
         value = int(settings["max_new_tokens"])
         while (value := value * 3 // 4) >= SHORTEST:
-            yield "max_new_tokens", value, [(prompt, value, int(settings["completions_per_prompt"]))]
+            alone = (prompt, value, int(settings["completions_per_prompt"]))
+            yield "max_new_tokens", value, [alone, (1, min(MOST_TOKENS, spec.max_length) - 1, 1)]
         return
     sizes = sorted(_sizes(inputs), key=lambda size: size[0] + size[1])
     lengths = [prompt + completion for prompt, completion, _ in sizes if prompt + completion <= spec.max_length]

@@ -12,8 +12,8 @@ BANDIT = "tests/policy/test_bandit.py::test_that_"
 
 # As the decoder would know them: token by token, from its cache of keys and values.
 DECODED = """        logprobs, values, entropy = evaluate(model, packed, temperature, self.critic)
-        for row, one in enumerate(drawn):
-            read = model.trunk(torch.tensor([list(prompt_ids)]), use_cache=True)
+        for row, (ids, one) in enumerate((ids, one) for ids, drawn in written for one in drawn):
+            read = model.trunk(torch.tensor([list(ids)]), use_cache=True)
             for place, token in enumerate(one.completion_ids):
                 logprobs[row, place] = model.vocabulary.scores(
                     read.last_hidden_state[:, -1], torch.tensor([token]), temperature
@@ -63,7 +63,7 @@ PPO: tuple[Row | Advice, ...] = (
             ),
             Break(
                 "A pass keeps the role that another job left",
-                ROLLOUT + "gradients_prompt_by_prompt_are_those_of_the_mean_over_all_tokens",
+                ROLLOUT + "the_gradients_of_micro_batches_are_those_of_the_mean_over_all_tokens",
                 "desktop_rlhf/policy/on_policy.py",
                 "        inputs.model.take_role(role)  # a job served in between may have taken another\n",
                 "",
@@ -378,10 +378,10 @@ PPO: tuple[Row | Advice, ...] = (
         (
             Break(
                 "Each prompt weighs the same, however many tokens were written to it",
-                ROLLOUT + "gradients_prompt_by_prompt_are_those_of_the_mean_over_all_tokens",
+                ROLLOUT + "the_gradients_of_micro_batches_are_those_of_the_mean_over_all_tokens",
                 "desktop_rlhf/policy/on_policy.py",
-                "(weight / total * loss).backward()",
-                "(loss / len(episodes)).backward()",
+                "losses.append(weight / total * loss)",
+                "losses.append(loss / len(episodes))",
             ),
             Break(
                 "Prompts are drawn with replacement",

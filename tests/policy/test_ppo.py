@@ -98,11 +98,14 @@ def test_that_every_token_pays_its_own_kl_and_the_last_one_alone_gets_the_score(
     assert torch.equal(token_rewards(scores, policy, reference, mask, 0.0), spike)
 
 
-def test_that_the_first_ratio_is_exactly_one_with_sampling_served_between(llama, tmp_path, table_reward) -> None:
+@pytest.mark.parametrize("max_length", [512, 24])  # all prompts in one forward, and each in its own
+def test_that_the_first_ratio_is_exactly_one_with_sampling_served_between(
+    llama, tmp_path, table_reward, max_length
+) -> None:
     table_reward(torch.linspace(-1, 1, 258))
     ratios = []
     inputs = TrainingInputs(llama, None, (), PROMPTS, tmp_path, tmp_path / "ppo")
-    for event in train(SMALL, inputs, StopToken()):
+    for event in train(dataclasses.replace(SMALL, max_length=max_length), inputs, StopToken()):
         if isinstance(event, Progressed):
             role = llama.role
             for _ in sample(llama, None, [[5, 6]], [1], Sampler(max_new_tokens=3), StopToken()):

@@ -228,10 +228,13 @@ def test_that_reward_is_never_shown_without_what_gives_a_cheat_away(spec) -> Non
     assert names & {"val/contain_eos_token", "completions/clipped_ratio"}
 
 
-def test_that_gradients_prompt_by_prompt_are_those_of_the_mean_over_all_tokens(llama, tmp_path) -> None:
+@pytest.mark.parametrize(("max_length", "micro_batches"), [(512, 1), (8, 2)])
+def test_that_the_gradients_of_micro_batches_are_those_of_the_mean_over_all_tokens(
+    llama, tmp_path, max_length, micro_batches
+) -> None:
     llama.new_adapter("policy", rank=4, alpha=8, seed=0)
     llama.take_role(Role("policy", trainable=True))
-    spec = GrpoSpec(beta=0.0, temperature=1.0)
+    spec = GrpoSpec(beta=0.0, temperature=1.0, max_length=max_length)
     learner = GrpoLearner(spec)
     with torch.no_grad():
         episodes = [
@@ -240,8 +243,11 @@ def test_that_gradients_prompt_by_prompt_are_those_of_the_mean_over_all_tokens(l
         ]
     learner.begin(0, episodes)
     inputs = TrainingInputs(llama, None, (), (), None, tmp_path)
+    seen = 0
     for _ in _gradients(spec, inputs, StopToken(), learner, episodes, 0.0):
         llama.take_role(Role(None))  # as a job served in between would
+        seen += 1
+    assert seen == micro_batches
     llama.take_role(Role("policy", trainable=True))
     parameters = llama.trainable_parameters()
     piecewise = torch.cat([p.grad.flatten() for p in parameters])
