@@ -98,7 +98,7 @@ def test_that_every_token_pays_its_own_kl_and_the_last_one_alone_gets_the_score(
     assert torch.equal(token_rewards(scores, policy, reference, mask, 0.0), spike)
 
 
-@pytest.mark.parametrize("max_length", [512, 24])  # all prompts in one forward, and each in its own
+@pytest.mark.parametrize("max_length", [512, 40])  # all prompts in one forward, and each in its own
 def test_that_the_first_ratio_is_exactly_one_with_sampling_served_between(
     llama, tmp_path, table_reward, max_length
 ) -> None:
