@@ -138,8 +138,8 @@ def _lora_linears(modules: Sequence[Any], x: Tensor, adapter: str | None) -> tup
     if adapter is None:
         return tuple(linear(x, base.weight, base.bias) for base in bases)
     factors = [own[adapter].weight for module in modules for own in (module.lora_A, module.lora_B)]
-    frozen = [(base.weight, base.bias) for base in bases]
-    made: tuple[Tensor, ...] = _LoraLinears.apply(x, frozen, modules[0].scaling[adapter], *factors)
+    frozen = [(base.weight, base.bias, module.scaling[adapter]) for base, module in zip(bases, modules, strict=True)]
+    made: tuple[Tensor, ...] = _LoraLinears.apply(x, frozen, *factors)
     return made
 
 
@@ -155,18 +155,19 @@ class _LoraLinears(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, frozen: Sequence[tuple[Tensor, Tensor | None]], scale: float, *factors: Tensor
+        ctx: Any, x: Tensor, frozen: Sequence[tuple[Tensor, Tensor | None, float]], *factors: Tensor
     ) -> tuple[Tensor, ...]:
-        downs, ups = factors[::2], [(up * scale).to(x.dtype) for up in factors[1::2]]
+        downs = factors[::2]
+        ups = [(up * scale).to(x.dtype) for up, (_, _, scale) in zip(factors[1::2], frozen, strict=True)]
         ctx.ranks = [len(down) for down in downs]
         down = torch.cat(downs).to(x.dtype)
         low = linear(x, down)
         ctx.save_for_backward(x, down, low, *ups)
-        ctx.weights, ctx.scale = [weight for weight, _ in frozen], scale
+        ctx.frozen = frozen
         lows = low.split(ctx.ranks, dim=1)
         return tuple(
             linear(x, weight, bias).addmm_(own, up.t())
-            for (weight, bias), own, up in zip(frozen, lows, ups, strict=True)
+            for (weight, bias, _), own, up in zip(frozen, lows, ups, strict=True)
         )
 
     @staticmethod
@@ -176,14 +177,17 @@ class _LoraLinears(torch.autograd.Function):
         to_x = None
         if ctx.needs_input_grad[0]:
             to_x = low_gradients @ down
-            for gradient, weight in zip(gradients, ctx.weights, strict=True):
+            for gradient, (weight, _, _) in zip(gradients, ctx.frozen, strict=True):
                 to_x.addmm_(gradient, weight)
         to_factors: list[Tensor | None] = [None] * (2 * len(gradients))
-        if ctx.needs_input_grad[3]:
+        if ctx.needs_input_grad[2]:
             to_factors[::2] = (low_gradients.t() @ x).float().split(ctx.ranks)
             lows = low.split(ctx.ranks, dim=1)
-            to_factors[1::2] = [(g.t() @ own).float() * ctx.scale for g, own in zip(gradients, lows, strict=True)]
-        return to_x, None, None, *to_factors
+            to_factors[1::2] = [
+                (gradient.t() @ own).float() * scale
+                for gradient, own, (_, _, scale) in zip(gradients, lows, ctx.frozen, strict=True)
+            ]
+        return to_x, None, *to_factors
 
 
 class _Rotation(torch.autograd.Function):
