@@ -82,9 +82,11 @@ def carried_out(engine: Engine, said: list[News], command: Command) -> Done:
     return done
 
 
-def compared(engine: Engine, said: list[News], algorithm: str, judge_id: str | None, **settings: Any) -> dict[str, Any]:
+def compared(
+    engine: Engine, said: list[News], algorithm: str, judge_id: str | None, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """What was estimated, what happened, and by how many percent the one is off the other."""
-    fields = {"algorithm": algorithm, "settings": settings, "reward_adapter_id": judge_id}
+    fields: dict[str, Any] = {"algorithm": algorithm, "settings": settings, "reward_adapter_id": judge_id}
     before = carried_out(engine, said, EstimateRun(uuid4().hex, **fields))
     (found,) = (news.estimate for news in before.said if isinstance(news, RunEstimated))
     reset_peak()
@@ -125,7 +127,7 @@ def main() -> None:
         try:
             for algorithm, settings in (SHORT if few else SETTINGS).items():
                 judge_id = rows["reward"]["adapter_id"] if algorithm == "ppo" else None
-                rows[algorithm] = compared(engine, said, algorithm, judge_id, **settings)
+                rows[algorithm] = compared(engine, said, algorithm, judge_id, settings)
         finally:
             engine.close()
     for row in rows.values():
