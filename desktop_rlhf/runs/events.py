@@ -11,8 +11,8 @@ from typing import TypeAlias
 class Planned:
     """All data was looked through and the work is about to begin.
 
-    ``work`` is how much of it each stage has, in the unit of ``Progressed`` and in the order of the stages; together they
-    are its ``total``.
+    ``work`` is how much of it each stage has, in their order and in the unit of ``Progressed``, whose ``total`` they are
+    together.
     """
 
     work: Mapping[str, float]

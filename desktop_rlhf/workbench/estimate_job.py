@@ -155,7 +155,7 @@ def _part(spec: LoraSpec, whole: Whole, plan: _Trial) -> Whole:
 
 
 def _largest(spec: LoraSpec, whole: Whole, part: Whole) -> Whole:
-    """The batch that takes most memory, as often as it needs to be for a run, with others where even that is too few."""
+    """The batch that takes most memory, as often as a run needs it, and with others where even that is too few."""
     largest = whole.largest()
     for examples in (largest.examples, [*largest.examples] * 2, [*largest.examples, *part.examples]):
         if _can_begin(spec, whole.part(examples)):

@@ -34,7 +34,7 @@ class Estimate:
 
     @property
     def sentence(self) -> str:
-        """“About 14 min: training 13 min, measuring on held-out prompts 1 min. Memory 1.9 GB at most; 14 GB are free.”"""
+        """“About 14 min: writing 9 min, learning 5 min. Memory 1.9 GB at most; 14 GB are free.”, or a warning."""
         stages = [f"{stage} {_time(seconds)}" for stage, seconds in self.stages_s.items() if seconds >= 0.5]
         said = f"About {_time(self.total_s)}" + (f": {', '.join(stages)}." if len(stages) > 1 else ".")
         if not self.peak_mb:

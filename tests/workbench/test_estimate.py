@@ -152,7 +152,7 @@ class Machine:
 @pytest.mark.parametrize("epochs", [1, 7])
 @pytest.mark.parametrize("few", [3, 12])
 def test_that_a_part_tells_of_the_whole(bench, monkeypatch, epochs, few) -> None:
-    """First costs, what is saved at the end and other jobs' time are not taken for work that is done again and again."""
+    """First costs, what is saved at the end and other jobs' time are not taken for work that is repeated."""
     clock = Clock()
     machine = Machine(clock)
     monkeypatch.setattr(estimate_job, "resolve", lambda spec: machine.train)

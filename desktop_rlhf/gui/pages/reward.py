@@ -16,7 +16,6 @@ from desktop_rlhf.gui.forms.page_frame import Folded, card, empty, row, scrollin
 from desktop_rlhf.gui.forms.run_estimate import RunEstimate
 from desktop_rlhf.gui.forms.spec_form import SpecForm
 from desktop_rlhf.gui.widgets.controls import button
-
 from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.runs import Run

@@ -15,7 +15,6 @@ from desktop_rlhf.gui.forms.page_frame import Folded, card, fields, row, scrolli
 from desktop_rlhf.gui.forms.run_estimate import RunEstimate
 from desktop_rlhf.gui.forms.spec_form import SpecForm
 from desktop_rlhf.gui.widgets.controls import button, choice, fill
-
 from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.runs import RunStatus
