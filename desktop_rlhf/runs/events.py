@@ -11,7 +11,7 @@ from typing import TypeAlias
 class Planned:
     """All data was looked through and the work is about to begin.
 
-    ``work`` is how much of it each stage has, in their order and in the unit of ``Progressed``; the sum is its ``total``.
+    ``work`` is how much of it each stage has, in their order and in the unit of ``Progressed``: its ``total`` in all.
     """
 
     work: Mapping[str, float]
