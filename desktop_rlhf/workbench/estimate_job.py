@@ -63,11 +63,11 @@ def estimate(bench: Bench, command: EstimateRun, stop: StopToken, clock: Clock =
         try:
             plan = _planned(spec, inputs, clock)
             whole = Whole.of(spec, inputs)
-            tried = _tried(spec)
-            part = _part(tried, whole, plan)
-            trials = [_largest(tried, whole, part), part, part]
+            once, counted = _tried(spec, most=1), _tried(spec)
+            part = _part(once, whole, plan)
+            trials = [(once, _largest(once, whole, part)), (once, part), (counted, part)]
             trial = _Trial(clock)
-            for number, own in enumerate(trials):
+            for number, (tried, own) in enumerate(trials):
                 trial = _Trial(clock)
                 path = inputs.output_path.with_name(f"{number}-{inputs.output_path.name}")
                 for event in trial.events(tried, replace(own.inputs, output_path=path), stop):
@@ -84,7 +84,7 @@ def estimate(bench: Bench, command: EstimateRun, stop: StopToken, clock: Clock =
         finally:
             if role.adapter is None or role.adapter in bench.model.attached:
                 bench.model.take_role(role)
-    stages = _scaled(trial, plan, whole.tokens / part.tokens, _rounds(spec) / _rounds(tried))
+    stages = _scaled(trial, plan, whole.tokens / part.tokens, _rounds(spec) / _rounds(counted))
     yield RunEstimated(command.job_id, Estimate(stages, peak_mb(), held, free))
     return Ending()
 
@@ -193,10 +193,10 @@ def _scaled(trial: _Trial, plan: _Trial, longer: float, rounds: float) -> dict[s
     return found
 
 
-def _tried(spec: LoraSpec) -> LoraSpec:
+def _tried(spec: LoraSpec, most: int = 2) -> LoraSpec:
     """The same with few rounds."""
     settings = spec.as_settings()
-    few = {name: min(few, int(settings[name])) for name, few in ROUNDS.items() if name in settings}
+    few = {name: min(few, most, int(settings[name])) for name, few in ROUNDS.items() if name in settings}
     return with_settings(type(spec), settings | few)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -128,6 +129,7 @@ def main() -> None:
             for algorithm, settings in (SHORT if few else SETTINGS).items():
                 judge_id = rows["reward"]["adapter_id"] if algorithm == "ppo" else None
                 rows[algorithm] = compared(engine, said, algorithm, judge_id, settings)
+                print(algorithm, rows[algorithm], file=sys.stderr, flush=True)
         finally:
             engine.close()
     for row in rows.values():
