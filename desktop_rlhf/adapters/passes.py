@@ -13,11 +13,13 @@ from desktop_rlhf.adapters.checkpoint import State, optimizer_state, restore_opt
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.runs.common import LoraSpec
-from desktop_rlhf.runs.events import AdapterSaved, Event, Halted, Progressed, StepTaken
+from desktop_rlhf.runs.events import AdapterSaved, Event, Halted, Planned, Progressed, StepTaken
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
 E = TypeVar("E")
+TRAINING = "training"
+"""The stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def passes(
     order: Callable[[torch.Generator], Sequence[int]] | None = None,
     head: Head | None = None,
     decay: bool = False,
-    more_work: float = 0.0,
+    afterwards: Mapping[str, float] | None = None,
 ) -> Generator[Event, None, int]:
     """Train ``policy`` on ``examples`` and return the number of steps taken.
 
@@ -64,10 +66,10 @@ def passes(
     taken: ``Halted`` is said, and whoever goes on does so without that batch.
 
     Args:
-        parts:     the micro-batches of a batch, each computed when it is asked for.
-        order:     indices of the examples for one pass; by default every order is as likely.
-        decay:     let the learning rates fall evenly to 0.
-        more_work: what the caller does afterwards, in examples' worth of work.
+        parts:      the micro-batches of a batch, each computed when it is asked for.
+        order:      indices of the examples for one pass; by default every order is as likely.
+        decay:      let the learning rates fall evenly to 0.
+        afterwards: what the caller does afterwards: stages and their examples' worth of work.
     """
     model = inputs.model
     model.take_role(Role(policy, trainable=True))
@@ -77,7 +79,9 @@ def passes(
     optimizer = torch.optim.AdamW([{"params": own, "lr": rate} for own, rate in trained], weight_decay=0.0)
     generator = torch.Generator().manual_seed(derive_seed(spec.seed, "order"))
     total_steps = -(-len(examples) // batch_size) * epochs
-    total_work = len(examples) * epochs + more_work
+    work = {TRAINING: float(len(examples) * epochs)} | dict(afterwards or {})
+    total_work = sum(work.values())
+    yield Planned(work)
     at = _Place()
 
     def state() -> State:
@@ -109,7 +113,7 @@ def passes(
                 for name, value in part.metrics.items():
                     totals[name] = totals.get(name, 0.0) + float(value)
                 done += part.work
-                yield Progressed("training", done, total_work)
+                yield Progressed(TRAINING, done, total_work)
             if stop.requested:
                 yield from inputs.checkpoints.keep(state)
                 return at.step

@@ -15,7 +15,7 @@ from desktop_rlhf.records.errors import WorldError
 from desktop_rlhf.workbench.algorithms import TRAINABLE
 from desktop_rlhf.workbench.exported import EXPORTS
 
-NAMES = ("new", "import", "sample", "label", "train", "resume", "compare", "export", "runs", "demo")
+NAMES = ("new", "import", "sample", "label", "train", "estimate", "resume", "compare", "export", "runs", "demo")
 
 
 def run(argv: list[str]) -> int:
@@ -70,11 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--limit", type=_positive, help="judge no more than this many")
 
     train = _verb(verb, "train", verbs.train, "train a reward model or a policy")
-    train.add_argument("algorithm", help=" | ".join(spec.name for spec in TRAINABLE))
-    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; may be repeated")
-    train.add_argument("--from", dest="start", help="policy adapter to continue from; the base when left out")
-    train.add_argument("--reward-model", help="name or id; the newest when left out")
-    train.add_argument("--name", default="", help="what the new adapter is called")
+    _training(train)
+
+    estimate = _verb(verb, "estimate", verbs.estimate, "tell what training would take: minutes and memory")
+    _training(estimate)
 
     resume = _verb(verb, "resume", verbs.resume, "let a run that ended early go on from its checkpoint")
     resume.add_argument("run", nargs="?", help="its id or the beginning of it; the newest such run when left out")
@@ -110,6 +109,14 @@ def _verb(
     parser.add_argument("--json", action="store_true", help="answer in JSON")
     parser.set_defaults(verb=function)
     return parser
+
+
+def _training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("algorithm", help=" | ".join(spec.name for spec in TRAINABLE))
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; may be repeated")
+    parser.add_argument("--from", dest="start", help="policy adapter to continue from; the base when left out")
+    parser.add_argument("--reward-model", help="name or id; the newest when left out")
+    parser.add_argument("--name", default="", help="what the new adapter is called")
 
 
 def _sampling(parser: argparse.ArgumentParser, seed: int | None = 0) -> None:

@@ -20,10 +20,20 @@ from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.records.errors import BadInputError, NotEnoughDataError
 from desktop_rlhf.records.prompts import Split
-from desktop_rlhf.runs.spec import Value, with_settings
+from desktop_rlhf.runs.spec import AlgorithmSpec, Value, with_settings
 from desktop_rlhf.side_by_side.blind import LEFT, RIGHT, TIE
 from desktop_rlhf.workbench.algorithms import spec_named
-from desktop_rlhf.workbench.messages import JobEnded, ResumeRun, SampleGroups, SampleMatches, StartRun
+from desktop_rlhf.workbench.estimated import Estimate
+from desktop_rlhf.workbench.messages import (
+    EstimateRun,
+    JobEnded,
+    News,
+    ResumeRun,
+    RunEstimated,
+    SampleGroups,
+    SampleMatches,
+    StartRun,
+)
 from desktop_rlhf.workbench.project import Project
 
 
@@ -115,6 +125,34 @@ def label(arguments: argparse.Namespace) -> Result:
 
 
 def train(arguments: argparse.Namespace) -> Result:
+    spec, settings = _asked(arguments)
+    with _opened(arguments.project) as project:
+        command = StartRun(uuid4().hex, spec.name, settings, *_adapters(project, spec, arguments), arguments.name)
+        return _trained(project, work(project, command))
+
+
+def estimate(arguments: argparse.Namespace) -> Result:
+    """It trains a small part and keeps nothing of it."""
+    spec, settings = _asked(arguments)
+    found: list[Estimate] = []
+
+    def listen(news: News) -> None:
+        if isinstance(news, RunEstimated):
+            found.append(news.estimate)
+
+    with _opened(arguments.project) as project:
+        work(
+            project,
+            EstimateRun(uuid4().hex, spec.name, settings, *_adapters(project, spec, arguments), arguments.name),
+            listen,
+        )
+    if not found:
+        raise NotEnoughDataError("The estimate was stopped before it was there.")
+    return Result(found[0].sentence, {"algorithm": spec.name} | found[0].as_json())
+
+
+def _asked(arguments: argparse.Namespace) -> tuple[type[AlgorithmSpec], dict[str, Value]]:
+    """The algorithm and the settings that differ from its defaults."""
     if arguments.project.name in _trainable() and arguments.algorithm not in _trainable():
         # ``train dpo FOLDER`` is as clear as ``train FOLDER dpo``.
         arguments.project, arguments.algorithm = Path(arguments.algorithm), str(arguments.project)
@@ -126,20 +164,18 @@ def train(arguments: argparse.Namespace) -> Result:
             raise BadInputError(f"“{text}” is not a setting.", "Write --set name=value.")
         settings[name.strip()] = value.strip()
     with_settings(spec, settings)  # a wrong setting is said before the model is loaded
-    with _opened(arguments.project) as project:
-        start = _adapter(project, arguments.start, AdapterKind.POLICY)
-        reward = _adapter(project, arguments.reward_model, AdapterKind.REWARD)
-        if spec.needs_reward_model and reward is None:
-            reward = next(iter(project.adapters(AdapterKind.REWARD)), None)
-        command = StartRun(
-            job_id=uuid4().hex,
-            algorithm=spec.name,
-            settings=settings,
-            parent_adapter_id=start.id if start else None,
-            reward_adapter_id=reward.id if reward else None,
-            name=arguments.name,
-        )
-        return _trained(project, work(project, command))
+    return spec, settings
+
+
+def _adapters(
+    project: Project, spec: type[AlgorithmSpec], arguments: argparse.Namespace
+) -> tuple[str | None, str | None]:
+    """Ids of the adapter to start from and of the reward model."""
+    start = _adapter(project, arguments.start, AdapterKind.POLICY)
+    reward = _adapter(project, arguments.reward_model, AdapterKind.REWARD)
+    if spec.needs_reward_model and reward is None:
+        reward = next(iter(project.adapters(AdapterKind.REWARD)), None)
+    return start.id if start else None, reward.id if reward else None
 
 
 def resume(arguments: argparse.Namespace) -> Result:

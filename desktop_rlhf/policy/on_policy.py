@@ -33,6 +33,7 @@ from desktop_rlhf.runs.events import (
     Event,
     Halted,
     Noted,
+    Planned,
     Progressed,
     SampleShown,
     StepTaken,
@@ -113,6 +114,8 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
     optimizer = torch.optim.AdamW([{"params": p, "lr": rate} for p, rate in trained], weight_decay=0.0, eps=1e-5)
     rollouts = Rollouts(spec, model, usable, policy, reference, reward_model, learner.critic)
     at = _Place()
+    shares = {"writing": WRITING, "scoring": SCORING, "learning": LEARNING}
+    yield Planned({stage: share * spec.updates for stage, share in shares.items()})
 
     def state() -> State:
         """Where the last step left everything, with the rollout that is being learned from."""

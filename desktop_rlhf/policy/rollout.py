@@ -171,7 +171,7 @@ class Rollouts:
             except StopIteration as finished:
                 drawn = finished.value
                 break
-            if isinstance(part, Progressed):
+            if isinstance(part, Progressed) and part.done:
                 yield Progressed("writing", step + WRITING * part.done / part.total, total)
         if drawn is None:
             return None

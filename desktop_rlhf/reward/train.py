@@ -26,6 +26,9 @@ from desktop_rlhf.runs.learned import Reason
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
 
+MEASURING, SCALING = "measuring on held-out prompts", "putting scores on a common scale"
+"""The stages after training."""
+
 
 def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Event]:
     """Yield the events of one reward-model run; see ``runs.algorithm.Algorithm``.
@@ -51,7 +54,7 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     # The held-out ones first: their scores are needed anyway, and no training has spread them apart.
     reference = reference_ids([*held_out, *train_groups])
     more_samples = _not_yet_scored(train_groups, reference - {c.id for group in held_out for c in group.completions})
-    after = len(held_out) + len(more_samples)
+    after = {MEASURING: float(len(held_out)), SCALING: float(len(more_samples))}
 
     def parts(batch: Sequence[PreferenceGroup]) -> Iterator[Part]:
         for _, some in group_batches(model, batch, spec.max_length):
@@ -75,11 +78,11 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
 
     steps = yield from passes(
         inputs, spec, name, train_groups, parts, stop, batch_size=spec.batch_size, epochs=spec.epochs,
-        head=Head(head.weight, spec.head_learning_rate), decay=True, more_work=after,
+        head=Head(head.weight, spec.head_learning_rate), decay=True, afterwards=after,
     )  # fmt: skip
 
     done = len(train_groups) * spec.epochs
-    work = done + after
+    work = done + sum(after.values())
     trained = RewardModel(model, name, head)
     model.take_role(Role(name))
     scored: list[Scored] = []
@@ -93,14 +96,14 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
             scored.append(Scored(tuple(scores), lengths, group.pairs, group.strength))
             samples |= {c.id: s for c, s in zip(group.completions, scores, strict=True) if c.id in reference}
         done += len(some.groups)
-        yield Progressed("measuring on held-out prompts", done, work)
+        yield Progressed(MEASURING, done, work)
     for prompt, completions in more_samples:
         if stop.requested:
             break
         packed = pack([(model.prompt_ids(prompt.messages), [ids_of(model, c) for c in completions])])
         samples |= zip((c.id for c in completions), _finite(trained.score(packed)), strict=True)
         done += 1
-        yield Progressed("putting scores on a common scale", done, work)
+        yield Progressed(SCALING, done, work)
     gain, bias = gain_and_bias(list(samples.values()))
     head.gain.fill_(gain)
     head.bias.fill_(bias)

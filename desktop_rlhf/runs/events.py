@@ -8,10 +8,21 @@ from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """All data was looked through and the work is about to begin.
+
+    ``work`` is how much of it each stage has, in their order and in the unit of ``Progressed``: its ``total`` in all.
+    """
+
+    work: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Progressed:
     """Some work was done between two steps; the engine may serve another job now.
 
-    ``done`` and ``total`` count the whole run in the same unit, so that a share and a time left can be told.
+    ``done`` and ``total`` count the whole run in the same unit, so that a share and a time left can be told. Where
+    ``done`` did not grow, the work was of a kind that is not repeated in later passes, as the reference's is.
     """
 
     stage: str
@@ -73,4 +84,4 @@ class AdapterSaved:
     report: Mapping[str, object] = field(default_factory=dict)
 
 
-Event: TypeAlias = Progressed | StepTaken | SampleShown | Noted | Halted | Checkpointing | AdapterSaved
+Event: TypeAlias = Planned | Progressed | StepTaken | SampleShown | Noted | Halted | Checkpointing | AdapterSaved

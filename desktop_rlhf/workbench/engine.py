@@ -22,6 +22,7 @@ from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.messages import (
     Command,
     EngineFailed,
+    EstimateRun,
     JobEnded,
     JobPaused,
     JobProgressed,
@@ -57,7 +58,7 @@ class _Task:
 
     @property
     def is_training(self) -> bool:
-        return isinstance(self.command, StartRun | ResumeRun)
+        return isinstance(self.command, StartRun | EstimateRun | ResumeRun)
 
 
 class Engine:
@@ -239,7 +240,7 @@ class Engine:
                 self._end(task, RunStatus.FAILED, f"A fault in the program: {error!r}.", trace=traceback.format_exc())
 
     def _job(self, task: _Task) -> Job:
-        from desktop_rlhf.workbench import jobs, training_job
+        from desktop_rlhf.workbench import estimate_job, jobs, training_job
 
         assert self._bench is not None
         command = task.command
@@ -247,6 +248,8 @@ class Engine:
             return jobs.sample_groups(self._bench, command, task.stop)
         if isinstance(command, SampleMatches):
             return jobs.sample_matches(self._bench, command, task.stop)
+        if isinstance(command, EstimateRun):
+            return estimate_job.estimate(self._bench, command, task.stop)
         return training_job.train(self._bench, command, task.stop)
 
     def _pass_on(self, task: _Task, news: News) -> None:

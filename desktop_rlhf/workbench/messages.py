@@ -10,6 +10,7 @@ from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.events import Event
 from desktop_rlhf.runs.spec import Value
+from desktop_rlhf.workbench.estimated import Estimate
 
 # Commands. Each starts one job; ``job_id`` is a UUID hex made by whoever asks.
 
@@ -39,6 +40,18 @@ class StartRun:
 
 
 @dataclass(frozen=True, slots=True)
+class EstimateRun:
+    """Find out what ``StartRun`` with the same fields would take, and keep nothing of it. Served in turn with runs."""
+
+    job_id: str
+    algorithm: str
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    parent_adapter_id: str | None = None
+    reward_adapter_id: str | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ResumeRun:
     """Let a run that did not complete go on from its checkpoint, as if it had never ended."""
 
@@ -57,7 +70,7 @@ class SampleMatches:
     seed: int
 
 
-Command: TypeAlias = SampleGroups | StartRun | ResumeRun | SampleMatches
+Command: TypeAlias = SampleGroups | StartRun | EstimateRun | ResumeRun | SampleMatches
 
 
 # News.
@@ -157,6 +170,14 @@ class RunSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class RunEstimated:
+    """What a run would take is known."""
+
+    job_id: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class EngineFailed:
     """The engine cannot go on: the base model would not load, or a bug of ours ended it."""
 
@@ -176,5 +197,6 @@ News: TypeAlias = (
     | CompletionsReady
     | MatchReady
     | RunSaid
+    | RunEstimated
     | EngineFailed
 )

@@ -19,7 +19,7 @@ from desktop_rlhf.runs.spec import AlgorithmSpec, Value, with_settings
 from desktop_rlhf.store.clock import now
 from desktop_rlhf.workbench.algorithms import spec_named
 from desktop_rlhf.workbench.jobs import Bench
-from desktop_rlhf.workbench.messages import ResumeRun, StartRun
+from desktop_rlhf.workbench.messages import EstimateRun, ResumeRun, StartRun
 from desktop_rlhf.workbench.project import ADAPTERS_FOLDER, CHECKPOINTS_FOLDER
 from desktop_rlhf.workbench.provenance import provenance
 from desktop_rlhf.workbench.training_data import LeftOut, training_groups, training_judgements
@@ -27,7 +27,7 @@ from desktop_rlhf.workbench.training_data import LeftOut, training_groups, train
 REFUSAL_TAG = "refuse"
 
 
-def begun(bench: Bench, command: StartRun) -> tuple[Run, tuple[str, ...]]:
+def begun(bench: Bench, command: StartRun | EstimateRun) -> tuple[Run, tuple[str, ...]]:
     """A new run's record, not yet stored, and the judgements that it is to learn from.
 
     Raises:

@@ -9,12 +9,14 @@ from uuid import uuid4
 
 import torch
 
+from desktop_rlhf.adapters.resident import ResidentModel
+from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.errors import DiskFullError, OutOfMemoryError, WorldError
 from desktop_rlhf.records.runs import Run, RunStatus
 from desktop_rlhf.runs.algorithm import resolve
 from desktop_rlhf.runs.events import AdapterSaved, Halted, Noted, Progressed
-from desktop_rlhf.runs.spec import Value, with_settings
+from desktop_rlhf.runs.spec import AlgorithmSpec, Value, with_settings
 from desktop_rlhf.runs.stop import StopToken
 from desktop_rlhf.workbench.algorithms import spec_named
 from desktop_rlhf.workbench.jobs import Bench, Ending, Job
@@ -57,18 +59,13 @@ def train(bench: Bench, command: StartRun | ResumeRun, stop: StopToken) -> Job:
             yield RunSaid(run.id, event)
         log.flush()
     except BaseException as error:
-        # Only what the run itself attached: a sampling job may hold adapters of its own.
-        for name in bench.model.attached:
-            if name.endswith(inputs.output_path.name):
-                bench.model.detach(name)
+        let_go(bench.model, inputs)
         if isinstance(error, GeneratorExit):
             log.end(RunStatus.INTERRUPTED, halted.reason if halted else "It was broken off.")
             raise
-        explained = explain(error)
-        if isinstance(explained, OutOfMemoryError):
-            explained = OutOfMemoryError(explained.sentence, smaller_setting(spec, inputs))
-        log.end(RunStatus.FAILED, _reason(explained))
-        raise explained from error
+        known = explained(error, spec, inputs)
+        log.end(RunStatus.FAILED, _reason(known))
+        raise known from error
     finally:
         torch.set_num_threads(own_threads)
     log.end(RunStatus.STOPPED if stop.requested else RunStatus.COMPLETED)
@@ -88,6 +85,21 @@ def explain(error: BaseException) -> BaseException:
     if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left on device" in text:
         return DiskFullError("The disk is full.", "Make some space and train again; what was saved before is safe.")
     return error
+
+
+def explained(error: BaseException, spec: AlgorithmSpec, inputs: TrainingInputs) -> BaseException:
+    """As ``explain``; where memory ran out, with a smaller setting that fits."""
+    known = explain(error)
+    if isinstance(known, OutOfMemoryError):
+        return OutOfMemoryError(known.sentence, smaller_setting(spec, inputs))
+    return known
+
+
+def let_go(model: ResidentModel, inputs: TrainingInputs) -> None:
+    """Detach what a run itself attached, and no more: a sampling job may hold adapters of its own."""
+    for name in model.attached:
+        if name.endswith(inputs.output_path.name):
+            model.detach(name)
 
 
 def _reason(error: BaseException) -> str:

@@ -179,5 +179,6 @@ PROBES = (
             Figure("ms to the next pair, p95", ("clock_ms", "next", "p95"), 5.0),
         ),
     ),
+    Probe("estimate", (Figure("% that an estimate of minutes or memory is off, at most", ("ours",), 25.0),)),
 )
 NAMES = tuple(one.name for one in (*WORKS, *PROBES))

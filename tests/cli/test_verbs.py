@@ -228,3 +228,23 @@ def test_that_demonstrations_and_judgements_go_in_and_out_by_verbs(project, verb
     assert (status, answer["report"]["completions"]) == (0, 2)
     status, answer = verb("train", project, "sft", "--set", "learn_from=rejected")
     assert (status, "learn_from cannot be" in answer["error"]) == (1, True)
+
+
+def test_that_an_estimate_is_told_in_words_and_figures_and_trains_nothing(sampled, verb, capfd) -> None:
+    assert verb("label", sampled, "--judge-command", judge())[1]["judged"] == 10
+    words = ("estimate", sampled, "dpo", "--set", "epochs=3", "--set", "lora_rank=4")
+    status, found = verb(*words)
+    assert status == 0
+    assert found["algorithm"] == "dpo"
+    assert found["total_s"] == pytest.approx(sum(found["stages_s"].values()), abs=0.2)
+    assert list(found["stages_s"]) == ["training"]
+    assert set(found) == {"algorithm", "total_s", "stages_s", "peak_mb", "held_mb", "free_mb", "fits"}
+    assert main([str(word) for word in words]) == 0
+    assert capfd.readouterr().out.startswith("About ")
+    assert verb("runs", sampled)[1]["runs"] == []
+
+
+def test_that_an_estimate_takes_what_training_takes(sampled, verb) -> None:
+    assert "no setting named" in verb("estimate", sampled, "dpo", "--set", "betta=1")[1]["error"]
+    assert "learns from comparisons" in verb("estimate", "dpo", sampled)[1]["error"]
+    assert "no policy adapter" in verb("estimate", sampled, "dpo", "--from", "nobody")[1]["error"]

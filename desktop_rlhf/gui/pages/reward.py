@@ -13,13 +13,14 @@ from desktop_rlhf.gui.curves.held_out import HeldOut, HeldOutCard, TrustCard
 from desktop_rlhf.gui.curves.live_run import LiveRun
 from desktop_rlhf.gui.curves.wording import counted, interval_words, moment, percent
 from desktop_rlhf.gui.forms.page_frame import Folded, card, empty, row, scrolling_column
+from desktop_rlhf.gui.forms.run_estimate import RunEstimate
 from desktop_rlhf.gui.forms.spec_form import SpecForm
 from desktop_rlhf.gui.widgets.controls import button
 from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.runs import Run
 from desktop_rlhf.reward.spec import FEWEST_COMPARISONS, RewardSpec
-from desktop_rlhf.workbench.messages import JobEnded, News, StartRun
+from desktop_rlhf.workbench.messages import EstimateRun, JobEnded, News, StartRun
 from desktop_rlhf.workbench.project import Project
 
 
@@ -44,6 +45,9 @@ class RewardPage(QWidget):
         self.train.clicked.connect(self._start)
         self.form = SpecForm(RewardSpec)
         self.form.changed.connect(self._offer)
+        self.estimate = RunEstimate(engine, "reward", self)
+        self.estimate.wanted.connect(self._estimate)
+        self.form.changed.connect(self.estimate.clear)
         self.run = LiveRun(engine)
         self.run.ended.connect(self._ended)
         self.run.resumes.connect(self.resume_run)
@@ -55,7 +59,8 @@ class RewardPage(QWidget):
         column.addWidget(label(RewardSpec.sentence, "hint"))
         frame, inside = card()
         inside.addWidget(self.data)
-        inside.addLayout(row(self.train, self.to_label))
+        inside.addLayout(row(self.train, self.estimate.button, self.to_label))
+        inside.addWidget(self.estimate.answer)
         inside.addWidget(self.why_not)
         settings = Folded("Settings", "reward-settings", tip="Learning rate, passes, how much is held out")
         settings.content.addWidget(self.form)
@@ -89,8 +94,9 @@ class RewardPage(QWidget):
         self._offer()
 
     def take_news(self, news: News) -> None:
-        """Follow the run this page started."""
+        """Follow the run this page started, or the estimate it asked for."""
         self.run.take_news(news)
+        self.estimate.take_news(news)
 
     def _offer(self) -> None:
         ranked = self._project.label_counts().ranked
@@ -113,6 +119,7 @@ class RewardPage(QWidget):
         self.to_label.setVisible(short > 0)
         self.train.setEnabled(not reason)
         self.train.setToolTip(reason or "Train on every comparison with a winner")
+        self.estimate.offer(reason)
 
     def _form_value(self, name: str) -> float:
         """A number of the form; its default while what stands there cannot be used."""
@@ -124,9 +131,13 @@ class RewardPage(QWidget):
         count = len(self._project.adapters(AdapterKind.REWARD)) + 1
         self.result.hide()
         self.trust.hide()
+        self.estimate.clear()
         self.run.begin(job_id, RewardSpec)
         self._engine.submit(StartRun(job_id, RewardSpec.name, self.form.values(), name=f"reward {count}"))
         self._offer()
+
+    def _estimate(self) -> None:
+        self.estimate.ask(EstimateRun(uuid4().hex, RewardSpec.name, self.form.values()))
 
     def _ended(self, news: JobEnded) -> None:
         if news.run_id is not None:

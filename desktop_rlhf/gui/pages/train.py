@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
 from uuid import uuid4
 
 from PySide6.QtCore import Signal
@@ -11,6 +12,7 @@ from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.curves.live_run import LiveRun
 from desktop_rlhf.gui.curves.wording import adapter_titles, counted, listed
 from desktop_rlhf.gui.forms.page_frame import Folded, card, fields, row, scrolling_column
+from desktop_rlhf.gui.forms.run_estimate import RunEstimate
 from desktop_rlhf.gui.forms.spec_form import SpecForm
 from desktop_rlhf.gui.widgets.controls import button, choice, fill
 from desktop_rlhf.gui.widgets.text import label
@@ -18,10 +20,11 @@ from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.spec import AlgorithmSpec
 from desktop_rlhf.workbench.algorithms import TRAINABLE, spec_named
-from desktop_rlhf.workbench.messages import JobEnded, News, StartRun
+from desktop_rlhf.workbench.messages import EstimateRun, JobEnded, News, StartRun
 from desktop_rlhf.workbench.project import Project
 from desktop_rlhf.workbench.views import LabelCounts
 
+C = TypeVar("C", StartRun, EstimateRun)
 POLICY_SPECS: tuple[type[AlgorithmSpec], ...] = tuple(spec for spec in TRAINABLE if spec.makes == AdapterKind.POLICY)
 
 
@@ -60,6 +63,10 @@ class TrainPage(QWidget):
         self._forms: dict[str, SpecForm] = {}
         self.start = button("Start training", "train-start", kind="primary")
         self.start.clicked.connect(self._start)
+        self.estimate = RunEstimate(engine, "train", self)
+        self.estimate.wanted.connect(self._estimate)
+        for box in (self.parent_box, self.reward_box):
+            box.currentIndexChanged.connect(self.estimate.clear)
         self.why_not = label(role="hint", name="train-hint")
         self.to_missing = button("", "train-to-missing")
         self.to_missing.clicked.connect(self._go_to_missing)
@@ -82,7 +89,8 @@ class TrainPage(QWidget):
         )
         self._settings = Folded("Settings", "train-settings", tip="Every setting with its unit and default")
         inside.addWidget(self._settings)
-        inside.addLayout(row(self.start, self.to_missing))
+        inside.addLayout(row(self.start, self.estimate.button, self.to_missing))
+        inside.addWidget(self.estimate.answer)
         inside.addWidget(self.why_not)
         column.addWidget(frame)
         column.addLayout(row(self.compare))
@@ -97,6 +105,7 @@ class TrainPage(QWidget):
         if self.spec.name not in self._forms:
             made = self._forms[self.spec.name] = SpecForm(self.spec)
             made.changed.connect(self._offer)
+            made.changed.connect(self.estimate.clear)
             self._settings.content.addWidget(made)
         return self._forms[self.spec.name]
 
@@ -120,8 +129,9 @@ class TrainPage(QWidget):
         self._offer()
 
     def take_news(self, news: News) -> None:
-        """Follow the run this page started."""
+        """Follow the run this page started, or the estimate it asked for."""
         self.run.take_news(news)
+        self.estimate.take_news(news)
 
     def _choose(self, index: int, chosen: bool) -> None:
         if not chosen:
@@ -134,6 +144,7 @@ class TrainPage(QWidget):
         self.reward_box.setVisible(self.spec.needs_reward_model)
         self._reward_label.setVisible(self.spec.needs_reward_model)
         self._suggest_name()
+        self.estimate.clear()
         self._offer()
 
     def _suggest_name(self) -> None:
@@ -178,6 +189,7 @@ class TrainPage(QWidget):
         self.to_missing.setVisible(bool(self._missing_page))
         self.start.setEnabled(not reason)
         self.start.setToolTip(reason or "Start with these settings")
+        self.estimate.offer(reason)
         said = reason or ready
         self.why_not.setText(said)
         self.why_not.setVisible(bool(said))
@@ -185,19 +197,25 @@ class TrainPage(QWidget):
     def _start(self) -> None:
         job_id = uuid4().hex
         self.compare.hide()
+        self.estimate.clear()
         self.run.begin(job_id, self.spec)
-        self._engine.submit(
-            StartRun(
-                job_id,
-                self.spec.name,
-                self.form.values(),
-                parent_adapter_id=self.parent_box.currentData(),
-                reward_adapter_id=self.reward_box.currentData() if self.spec.needs_reward_model else None,
-                name=self.name.text().strip() or self.name.placeholderText(),
-            )
-        )
+        self._engine.submit(self._asked(StartRun, job_id))
         self.name.clear()
         self._offer()
+
+    def _estimate(self) -> None:
+        self.estimate.ask(self._asked(EstimateRun, uuid4().hex))
+
+    def _asked(self, kind: type[C], job_id: str) -> C:
+        """What stands on the page, to be done or to be estimated."""
+        return kind(
+            job_id,
+            self.spec.name,
+            self.form.values(),
+            parent_adapter_id=self.parent_box.currentData(),
+            reward_adapter_id=self.reward_box.currentData() if self.spec.needs_reward_model else None,
+            name=self.name.text().strip() or self.name.placeholderText(),
+        )
 
     def _ended(self, news: JobEnded) -> None:
         self.compare.setVisible(news.adapter_id is not None)

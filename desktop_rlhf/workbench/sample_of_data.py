@@ -1,0 +1,131 @@
+"""A small part of what a run learns from that tells of the whole: some of every length, and the largest together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from desktop_rlhf.adapters.batches import micro_batches
+from desktop_rlhf.adapters.resident import ResidentModel
+from desktop_rlhf.adapters.training import TrainingInputs, fitting, ids_of
+from desktop_rlhf.policy.rollout import usable_prompts
+from desktop_rlhf.policy.rollout_spec import RolloutSpec
+from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
+from desktop_rlhf.records.prompts import Prompt
+from desktop_rlhf.runs.common import LoraSpec
+
+FEW = 12
+"""Examples that tell of all others, when there is one of every length among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One of what a run learns from.
+
+    Attributes:
+        source: a comparison, a judged completion or a prompt.
+        tokens: that go through the model for it in one pass.
+        kind:   of which the part has some where the whole has.
+    """
+
+    source: Any
+    tokens: int
+    kind: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Everything that a run learns from, shortest first.
+
+    Attributes:
+        name:  the field of its inputs.
+        batch: how many go into one step.
+    """
+
+    inputs: TrainingInputs
+    name: str
+    examples: Sequence[Example]
+    batch: int
+    most_tokens: int
+
+    @classmethod
+    def of(cls, spec: LoraSpec, inputs: TrainingInputs) -> Whole:
+        """What fits into the run's limits of it; the rest is left out by the run as well."""
+        if isinstance(spec, RolloutSpec):
+            name, examples = "prompts", _prompts(spec, inputs)
+            batch = spec.prompts_per_update
+        else:
+            name = "judged" if inputs.judged else "groups"
+            examples = _stored(spec, inputs)
+            batch = int(spec.as_settings().get("batch_size", 1))
+        return cls(inputs, name, sorted(examples, key=lambda one: one.tokens), batch, spec.max_length)
+
+    @property
+    def tokens(self) -> float:
+        """Mean tokens of an example."""
+        return fmean(one.tokens for one in self.examples)
+
+    def part(self, examples: Sequence[Example]) -> Whole:
+        """The same run with other examples."""
+        kept = tuple(one.source for one in examples)
+        fields: dict[str, Any] = {self.name: kept}
+        return replace(self, inputs=replace(self.inputs, **fields), examples=examples)
+
+    def spread(self) -> Iterator[Whole]:
+        """Some of every length and kind, then ever more, and everything at last."""
+        few = self.batch if self.name == "prompts" else -(-FEW // self.batch) * self.batch if self.batch < FEW else FEW
+        while few < len(self.examples):
+            yield self.part(_spread(self.examples, few))
+            few *= 2
+        yield self
+
+    def largest(self) -> Whole:
+        """One batch of neighbours in length in which most goes through the model at once."""
+        ends = range(len(self.examples), 0, -self.batch)
+        batches = [self.examples[max(0, end - self.batch) : end] for end in ends]
+        return self.part(max(batches, key=self._at_once))
+
+    def _at_once(self, batch: Sequence[Example]) -> tuple[int, int]:
+        """Tokens of the largest micro-batch, and of all."""
+        sizes = [one.tokens for one in batch]
+        if self.name == "prompts":
+            return max(sizes), sum(sizes)
+        places = micro_batches([(range(size), []) for size in sizes], self.most_tokens)
+        return max(sum(sizes[own.start : own.stop]) for own in places), sum(sizes)
+
+
+def _spread(examples: Sequence[Example], count: int) -> list[Example]:
+    """About ``count`` of the examples at even distances, of each kind its share and at least one."""
+    found: list[Example] = []
+    for kind in (True, False):
+        own = [one for one in examples if one.kind is kind]
+        if own:
+            few = min(len(own), max(1, round(count * len(own) / len(examples))))
+            found += [own[int((place + 0.5) * len(own) / few)] for place in range(few)]
+    return found
+
+
+def _stored(spec: LoraSpec, inputs: TrainingInputs) -> list[Example]:
+    model = inputs.model
+    judged, _ = fitting(model, tuple(filter(spec.takes, inputs.judged)), spec.max_length)
+    groups, _ = fitting(model, inputs.groups, spec.max_length)
+    return [Example(one, _tokens(model, one), one.desirable) for one in judged] + [
+        Example(one, _tokens(model, one)) for one in groups
+    ]
+
+
+def _prompts(spec: RolloutSpec, inputs: TrainingInputs) -> list[Example]:
+    model, written = inputs.model, spec.completions_per_prompt * spec.max_new_tokens
+    usable, _ = usable_prompts(spec, model, inputs.prompts, {})
+    return [Example(prompt, _prompt_tokens(model, prompt) + written) for prompt in usable]
+
+
+def _tokens(model: ResidentModel, one: PreferenceGroup | JudgedCompletion) -> int:
+    completions = one.completions if isinstance(one, PreferenceGroup) else (one.completion,)
+    return _prompt_tokens(model, one.prompt) + sum(len(ids_of(model, completion)) for completion in completions)
+
+
+def _prompt_tokens(model: ResidentModel, prompt: Prompt) -> int:
+    return len(model.prompt_ids(prompt.messages))
