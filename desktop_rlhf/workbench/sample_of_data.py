@@ -90,8 +90,6 @@ class Whole:
     def _at_once(self, batch: Sequence[Example]) -> tuple[int, int]:
         """Tokens of the largest micro-batch, and of all."""
         sizes = [one.tokens for one in batch]
-        if self.name == "prompts":
-            return max(sizes), sum(sizes)
         places = micro_batches([(range(size), []) for size in sizes], self.most_tokens)
         return max(sum(sizes[own.start : own.stop]) for own in places), sum(sizes)
 

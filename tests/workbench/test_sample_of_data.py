@@ -41,4 +41,4 @@ def test_that_the_largest_batch_is_the_one_of_which_most_goes_through_the_model_
     # Two of 250 share a forward of 512; two of 300 do not.
     assert sizes(whole([10, 20, 250, 250, 300, 300]).largest()) == [250, 250]
     assert sizes(whole([10, 20, 250, 250, 300, 300], most=100).largest()) == [300, 300]
-    assert sizes(whole([10, 20, 250, 250, 300, 300], name="prompts").largest()) == [300, 300]
+    assert sizes(whole([10, 20, 250, 250, 300, 300], name="prompts").largest()) == [250, 250]
