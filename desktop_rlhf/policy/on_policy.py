@@ -129,7 +129,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
         restore_optimizer(optimizer, stored["optimizer"])
         learner.restore(stored["learner"])
         rollouts.restore(stored["rollouts"])
-        episodes = [Episode.restored(episode) for episode in stored["episodes"]]
+        episodes = [Episode.restored(episode, model.device) for episode in stored["episodes"]]
         at = _Place(**stored["place"], measured=Averages(stored["measured"]), episodes=episodes)
         if at.episodes:
             learner.begin(at.step, at.episodes)

@@ -65,16 +65,18 @@ class Episode:
         return texts | {"drawn": drawn} | {name: getattr(self, name) for name in _MEASURED}
 
     @classmethod
-    def restored(cls, state: State) -> Episode:
+    def restored(cls, state: State, device: torch.device) -> Episode:
         drawn = [Drawn(tuple(ids), ended) for ids, ended in state["drawn"]]
-        return cls(**state | {"drawn": drawn, "packed": _packed(state["prompt_ids"], drawn)})
+        measured = {name: state[name].to(device) for name in _MEASURED}
+        packed = _packed(state["prompt_ids"], drawn, device)
+        return cls(**state | measured | {"drawn": drawn, "packed": packed})
 
 
 _MEASURED = ("scores", "rewards", "old_logprobs", "reference_logprobs", "old_values", "entropy")
 
 
-def _packed(prompt_ids: Sequence[int], drawn: Sequence[Drawn]) -> Packed:
-    return pack([(prompt_ids, [one.completion_ids for one in drawn])])
+def _packed(prompt_ids: Sequence[int], drawn: Sequence[Drawn], device: torch.device) -> Packed:
+    return pack([(prompt_ids, [one.completion_ids for one in drawn])], device)
 
 
 def evaluate(
@@ -91,7 +93,7 @@ def evaluate(
     with torch.no_grad():
         distribution = (logits.detach() / temperature).log_softmax(-1)
         kept_entropy = -(distribution.exp() * distribution).sum(-1)
-    empty = torch.zeros(packed.mask.shape, dtype=kept.dtype)
+    empty = kept.new_zeros(packed.mask.shape)
     values = empty if critic is None else torch.where(packed.mask, critic(predicting_states(hidden, packed)), 0.0)
     return empty.masked_scatter(packed.mask, kept), values, empty.masked_scatter(packed.mask, kept_entropy)
 
@@ -193,8 +195,8 @@ class Rollouts:
     @torch.no_grad()
     def _score(self, prompt: str, prompt_ids: Sequence[int], drawn: Sequence[Drawn]) -> Episode:
         """One prompt's completions under every role."""
-        packed = _packed(prompt_ids, drawn)
         model, temperature = self.model, self.spec.temperature
+        packed = _packed(prompt_ids, drawn, model.device)
         model.take_role(Role(self.policy, trainable=True))
         logprobs, values, entropy = evaluate(model, packed, temperature, self.critic)
         model.take_role(Role(self.reference))
@@ -214,7 +216,8 @@ class Rollouts:
         for episode in episodes:
             raw = episode.scores
             rewards = (self.scores_seen.normalised(raw) if self.spec.normalise_reward else raw).clamp(-limit, limit)
-            cut = torch.tensor([0.0 if d.ended else self.spec.missing_eos_penalty for d in episode.drawn])
+            penalties = [0.0 if d.ended else self.spec.missing_eos_penalty for d in episode.drawn]
+            cut = torch.tensor(penalties).to(raw.device)
             done.append(dataclasses.replace(episode, scores=raw - cut, rewards=rewards - cut))
         return done
 
@@ -242,7 +245,7 @@ def _kls(episodes: Sequence[Episode]) -> Tensor:
 
 def mean_length(episodes: Sequence[Episode]) -> float:
     """Mean length of the completions in tokens."""
-    return torch.cat([e.packed.mask.sum(-1) for e in episodes]).double().mean().item()
+    return torch.cat([e.packed.mask.sum(-1) for e in episodes]).cpu().double().mean().item()
 
 
 def share_ended(episodes: Sequence[Episode]) -> float:

@@ -52,8 +52,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "Padding counts as if it were a token",
                 PACKING,
                 "desktop_rlhf/adapters/packing.py",
-                "torch.zeros(packed.mask.shape, dtype=kept.dtype)",
-                "torch.ones(packed.mask.shape, dtype=kept.dtype)",
+                "kept.new_zeros(packed.mask.shape)",
+                "kept.new_ones(packed.mask.shape)",
             ),
             Break(
                 "IPO takes sums",
