@@ -157,7 +157,9 @@ def small_work(device: torch.device, dtype: torch.dtype) -> Work:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         base = LlamaForCausalLM(config)
-    model = ResidentModel(base.to(dtype).to(device), SimpleNamespace(eos_token_id=1, chat_template=None))
+    for parameter in base.parameters():  # and not the angles of the rotations, which are float32 in every model
+        parameter.data = parameter.data.to(dtype)
+    model = ResidentModel(base.to(device), SimpleNamespace(eos_token_id=1, chat_template=None))
     model.new_adapter("tried", rank=4, alpha=8, seed=0)
     model.take_role(Role("tried", trainable=True))
     generator = torch.Generator().manual_seed(1)

@@ -123,8 +123,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "Padding is seen",
                 RAGGED,
                 "desktop_rlhf/adapters/decoding.py",
-                "self._mask[row, width - len(prompt) :] = 1",
-                "self._mask[row] = 1",
+                "mask[row, width - len(prompt) :] = 1",
+                "mask[row] = 1",
             ),
             Break(
                 "In the fused decoder the room behind a shorter row is seen",
