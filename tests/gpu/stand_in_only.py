@@ -103,7 +103,7 @@ def test_that_a_device_that_does_one_thing_wrongly_is_not_used_and_the_log_says_
 
 def test_that_a_device_that_cannot_do_something_is_not_used(there_is, caplog, monkeypatch) -> None:
     def broken(*_: object) -> None:
-        raise NotImplementedError("no such operation")
+        raise RuntimeError("no such operation")
 
     right = devices.small_work(torch.device("cpu"), torch.float32)
     monkeypatch.setattr(devices, "small_work", lambda device, dtype: right if device.type == "cpu" else broken())
