@@ -38,6 +38,11 @@ def resources_path() -> Path:
     raise FileNotFoundError(f"the program's resources are missing; looked in {', '.join(map(str, places))}")
 
 
+def asked_device() -> str:
+    """``auto``, or the device that ``DESKTOP_RLHF_DEVICE`` names: ``cpu``, ``cuda`` or ``mps``."""
+    return os.environ.get("DESKTOP_RLHF_DEVICE", "").strip().lower() or "auto"
+
+
 def go_offline() -> None:
     """Tell the model libraries to ask no network; to be called before any of them is imported."""
     for name in (
@@ -50,3 +55,4 @@ def go_offline() -> None:
         os.environ[name] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what MPS lacks is done by the CPU

@@ -1,4 +1,4 @@
-"""The one menu: `python3 packaging/dev.py app | test | check | demo | study | parity | breaks | bench`.
+"""The one menu: `python3 packaging/dev.py app | test | check | demo | study | parity | breaks | bench | gpu`.
 
 Standard library only.
 
@@ -71,6 +71,7 @@ VERBS = {
     "parity": "compare losses, rewards and gradients with TRL's, in an environment of its own",
     "breaks": "break each detail of training in a copy and see a test fail; --only ROW",
     "bench": "measure speed and memory; --against trl, --only WORKS, --rounds N, --pairs FILE, --json FILE, --small",
+    "gpu": "run the tests for a GPU on the one there is, then measure on it; --json FILE, --device cpu --small",
 }
 
 # What the Qt wheels take from the system: shared library -> the Debian and Ubuntu package that has it.
@@ -107,10 +108,11 @@ CHECKS = [
     [*MODULE, "ruff", "check", "."],
     [*MODULE, "mypy"],
     [str(OWN.bin / "lint-imports")],
-    [*MODULE, "pytest", "-m", "not slow and not parity"],
+    [*MODULE, "pytest", "-m", "not slow and not parity and not gpu"],
 ]
 MODULES = ("study", "breaks", "bench")  # packages beside this file
 SLOW_TESTS = [*MODULE, "pytest", "-m", "slow"]
+GPU_TESTS = [*MODULE, "pytest", "-m", "gpu", "tests/gpu"]
 PARITY_TESTS = [str(PARITY.python), "-m", "pytest", "-m", "parity", "tests/parity"]
 
 
@@ -130,15 +132,32 @@ def main(arguments: list[str] | None = None) -> int:
     if against_trl and not (prepare_environment(PARITY) and prepare_environment(BENCH)):
         return 1
     if verb in MODULES:
-        path = os.pathsep.join([str(ROOT / "packaging"), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return run([*MODULE, verb, *rest], PYTHONPATH=path, QT_QPA_PLATFORM="offscreen")
+        return run_module(verb, *rest)
+    if verb == "gpu":
+        return test_and_measure_gpu(rest)
     return run_all([*CHECKS, SLOW_TESTS] if verb == "test" else CHECKS)
 
 
+def test_and_measure_gpu(rest: list[str]) -> int:
+    """Both on the GPU; on the CPU there is nothing to be tested that the quick tests do not, so only the measuring."""
+    if {"cpu", "--device=cpu"}.isdisjoint(rest):
+        if code := run_module("bench.gpu", "--look", *rest):
+            return code
+        if code := run_all([GPU_TESTS]):
+            return code
+    return run_module("bench.gpu", *rest)
+
+
+def run_module(name: str, *rest: str) -> int:
+    """Run a module beside this file."""
+    path = os.pathsep.join([str(ROOT / "packaging"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return run([*MODULE, name, *rest], PYTHONPATH=path, QT_QPA_PLATFORM="offscreen")
+
+
 def parse(arguments: list[str] | None = None) -> tuple[str, list[str]]:
-    """The verb, and what the program behind ``app``, ``demo``, ``study``, ``breaks`` and ``bench`` is to be told."""
+    """The verb, and what the program behind it is to be told."""
     verbs = "\n".join(f"  {verb:<6} {meaning}" for verb, meaning in VERBS.items())
-    handed_on = " or ".join(("app", "demo", *MODULES))
+    handed_on = " or ".join(("app", "demo", *MODULES, "gpu"))
     parser = argparse.ArgumentParser(
         prog="dev.py",
         usage="python3 packaging/dev.py {" + ",".join(VERBS) + "} …",

@@ -6,6 +6,7 @@ import os
 import threading
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ["DESKTOP_RLHF_DEVICE"] = "cpu"  # what is promised to the last bit is promised there; tests/gpu asks others
 
 from pathlib import Path
 
@@ -84,6 +85,14 @@ def fresh_llama():
     from desktop_rlhf.adapters.resident import ResidentModel
 
     return lambda: ResidentModel(make_base("llama"), _tokenizer())
+
+
+@pytest.fixture
+def fresh():
+    """Makes a tiny resident model of a family on a device, always the same."""
+    from desktop_rlhf.adapters.resident import ResidentModel
+
+    return lambda family, device: ResidentModel(make_base(family).to(device), _tokenizer())
 
 
 @pytest.fixture

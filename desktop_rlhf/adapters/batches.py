@@ -63,8 +63,9 @@ class GroupBatch:
             pairs += [(before + better, before + worse) for better, worse in group.pairs]
             weights += [1 / len(group.pairs)] * len(group.pairs)
             before += len(group.completions)
-        packed = pack([group_ids(model, group) for group in groups])
-        return cls(tuple(groups), packed, torch.tensor(pairs), torch.tensor(weights))
+        packed = pack([group_ids(model, group) for group in groups], model.device)
+        places, counts = torch.tensor(pairs).to(model.device), torch.tensor(weights).to(model.device)
+        return cls(tuple(groups), packed, places, counts)
 
     @property
     def sizes(self) -> list[int]:
@@ -82,7 +83,8 @@ class GroupBatch:
 
     def by_pair(self, of_group: Sequence[float]) -> Tensor:
         """[P] for every pair what its comparison has."""
-        return torch.tensor([value for group, value in zip(self.groups, of_group, strict=True) for _ in group.pairs])
+        values = [value for group, value in zip(self.groups, of_group, strict=True) for _ in group.pairs]
+        return torch.tensor(values).to(self.weights.device)
 
 
 def group_batches(
@@ -130,7 +132,7 @@ class References:
         return pad_sequence([row for number in numbers for row in self._kept[number]], batch_first=True)
 
     def _keep(self, places: range) -> None:
-        packed = pack(self._examples[places.start : places.stop])
+        packed = pack(self._examples[places.start : places.stop], self._model.device)
         rows = [
             row[mask]
             for row, mask in zip(logprobs_under(self._model, self._reference, packed), packed.mask, strict=True)

@@ -113,6 +113,11 @@ def restore_parameters(parameters: Sequence[Tensor], stored: Sequence[Tensor]) -
             parameter.copy_(value)
 
 
+def copied(tensor: Tensor) -> Tensor:
+    """A copy of its own on the CPU, for a file: safetensors refuses two names for the same memory."""
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
 def is_whole(path: Path) -> bool:
     """Whether every file of a checkpoint is there with the bytes its manifest, which is written last, tells of."""
     try:
@@ -147,8 +152,7 @@ def _read(folder: Path) -> State:
 def _without_tensors(node: State, place: str, tensors: dict[str, Tensor]) -> State:
     """The tree with a name in the place of each tensor, and the tensors by name."""
     if isinstance(node, Tensor):
-        # A copy of its own: safetensors refuses two names for the same memory.
-        tensors[place] = node.detach().clone().contiguous()
+        tensors[place] = copied(node)
         return {"tensor": place}
     if isinstance(node, Mapping):
         return {key: _without_tensors(value, f"{place}/{key}", tensors) for key, value in node.items()}

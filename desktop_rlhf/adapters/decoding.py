@@ -63,23 +63,25 @@ class PlainDecoder:
     @torch.no_grad()
     def admit(self, prompts: Sequence[Sequence[int]], copies: int) -> Tensor:
         width = max(map(len, prompts))
-        self._mask = torch.zeros(len(prompts), width, dtype=torch.long)
+        mask = torch.zeros(len(prompts), width, dtype=torch.long)
         ids = torch.zeros(len(prompts), width, dtype=torch.long)
         for row, prompt in enumerate(prompts):
             ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            self._mask[row, width - len(prompt) :] = 1
+            mask[row, width - len(prompt) :] = 1
+        device = self._model.device
+        self._mask = mask.to(device)
         self._cache = DynamicCache(config=self._model.base.config)
-        hidden = self._forward(ids, (self._mask.cumsum(-1) - 1).clamp(min=0))
+        hidden = self._forward(ids.to(device), (self._mask.cumsum(-1) - 1).clamp(min=0))
         self._cache.batch_repeat_interleave(copies)
         self._mask = self._mask.repeat_interleave(copies, dim=0)
-        self._positions = torch.tensor([len(prompt) for prompt in prompts]).repeat_interleave(copies)
+        self._positions = torch.tensor([len(prompt) for prompt in prompts]).repeat_interleave(copies).to(device)
         self._rows = len(prompts) * copies
         return hidden.repeat_interleave(copies, dim=0)
 
     def keep(self, rows: Sequence[int]) -> list[int]:
         self._rows = len(rows)
         if rows:
-            kept = torch.tensor(rows)
+            kept = torch.tensor(rows).to(self._model.device)
             self._cache.batch_select_indices(kept)
             self._mask, self._positions = self._mask[kept], self._positions[kept]
         return list(rows)
@@ -106,7 +108,8 @@ class PlainDecoder:
 class FusedDecoder:
     """The forward of ``fused.FusedTrunk``, a token at a time.
 
-    Keys and values lie in [layer][row, key heads, position, D], a row's own from position 0 to its length.
+    Keys and values lie in [layer][row, key heads, position, D], a row's own from position 0 to its length. The lengths
+    stay on the CPU, where they are asked for at every step.
     """
 
     def __init__(self, trunk: FusedTrunk, adapter: str | None, rows: int, longest: int) -> None:
@@ -119,7 +122,8 @@ class FusedDecoder:
         shape = (len(self._layers), rows, self._key_heads, longest, self._size)
         # Zeros: what is masked counts 0 times, and 0 times the NaN that unwritten memory may hold is NaN.
         self._keys, self._values = weight.new_zeros(shape), weight.new_zeros(shape)
-        self._cos, self._sin = trunk.rotation(torch.arange(longest))
+        self._device = weight.device
+        self._cos, self._sin = trunk.rotation(torch.arange(longest, device=self._device))
         self._lengths = torch.zeros(rows, dtype=torch.long)
         self._most = rows
         self._rows = 0
@@ -146,10 +150,10 @@ class FusedDecoder:
             return torch.cat(seen).flatten(1)
 
         ids = torch.cat([torch.tensor(prompt) for prompt in prompts])
-        hidden = self._forward(ids, positions, attend)
+        hidden = self._forward(ids.to(self._device), positions.to(self._device), attend)
         self._rows += len(prompts) * copies
         self._lengths[starts[0] : self._rows] = torch.tensor(sizes).repeat_interleave(copies)
-        last = torch.tensor(sizes).cumsum(0) - 1
+        last = (torch.tensor(sizes).cumsum(0) - 1).to(self._device)
         return hidden[last].repeat_interleave(copies, dim=0)
 
     def keep(self, rows: Sequence[int]) -> list[int]:
@@ -167,22 +171,23 @@ class FusedDecoder:
 
     @torch.no_grad()
     def step(self, token_ids: Tensor) -> Tensor:
-        rows, lengths = torch.arange(self._rows), self._lengths[: self._rows].clone()
+        lengths = self._lengths[: self._rows]
         width = int(lengths.max()) + 1
         unseen = torch.arange(width) > lengths.unsqueeze(1)
         mask = torch.zeros(self._rows, 1, 1, width, dtype=self._keys.dtype)
-        mask.masked_fill_(unseen[:, None, None], -torch.inf)
+        mask = mask.masked_fill_(unseen[:, None, None], -torch.inf).to(self._device)
+        rows, places = torch.arange(self._rows, device=self._device), lengths.to(self._device, copy=True)
 
         def attend(number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             keys, values = self._keys[number, : self._rows], self._values[number, : self._rows]
-            keys[rows, :, lengths] = key
-            values[rows, :, lengths] = value
+            keys[rows, :, places] = key
+            values[rows, :, places] = value
             # The heads that share a key head stand where the queries of a sequence would.
             queries = query.unflatten(1, (self._key_heads, -1))
             seen = scaled_dot_product_attention(queries, keys[:, :, :width], values[:, :, :width], attn_mask=mask)
             return seen.flatten(1)
 
-        hidden = self._forward(token_ids, lengths, attend)
+        hidden = self._forward(token_ids, places, attend)
         self._lengths[: self._rows] += 1
         return hidden
 

@@ -49,9 +49,10 @@ class FusedTrunk:
             return None
         made = cls(base)
         with torch.no_grad():
-            ids = torch.arange(24) % base.config.vocab_size
+            places = torch.arange(24, device=base.device)
+            ids = places % base.config.vocab_size
             own = base.base_model(input_ids=ids.unsqueeze(0), use_cache=False).last_hidden_state[0].float()
-            apart = (made(ids, torch.arange(24), [(24, ())], None).float() - own).abs().max() / own.abs().max()
+            apart = (made(ids, places, [(24, ())], None).float() - own).abs().max() / own.abs().max()
         if not apart <= TOLERANCE[base.dtype]:
             logger.warning("the fused forward differs by %.2g from this model's own, which is used instead", apart)
             return None
@@ -63,7 +64,7 @@ class FusedTrunk:
         ids, positions = pad(ids, (0, spare)), pad(positions, (0, spare))
         x = self.trunk.embed_tokens(ids)
         turn = self.rotation(positions)
-        hidden = [_siblings_hidden(prompt, length) for prompt, lengths in rows for length in lengths]
+        hidden = [_siblings_hidden(prompt, length).to(x.device) for prompt, lengths in rows for length in lengths]
         for layer in self.trunk.layers:
             attention, mlp = layer.self_attn, layer.mlp
             normed = _normed(layer.input_layernorm, x)

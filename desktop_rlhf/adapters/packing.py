@@ -7,7 +7,7 @@ from one another, so each completion sees what it would see alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,11 +54,23 @@ class Packed:
                 sees[row, start:end, :prompt] = True
                 sees[row, start:end, start:end] = torch.ones(length, length, dtype=torch.bool).tril()
                 start = end
-        return torch.zeros(batch, 1, width, width, dtype=dtype).masked_fill(~sees.unsqueeze(1), torch.finfo(dtype).min)
+        unseen = ~sees.unsqueeze(1)
+        mask = torch.zeros(batch, 1, width, width, dtype=dtype).masked_fill(unseen, torch.finfo(dtype).min)
+        return mask.to(self.input_ids.device)
+
+    def to(self, device: torch.device | str) -> Packed:
+        """The same on a device."""
+        moved = {name: getattr(self, name).to(device) for name in _TENSORS}
+        return replace(self, **moved)
 
 
-def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Packed:
+_TENSORS = ("input_ids", "position_ids", "rows", "before", "targets", "mask", "last")
+
+
+def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device: torch.device | str = "cpu") -> Packed:
     """Pack (prompt ids, completions' ids) groups, one row each, padded on the right.
+
+    It is put together on the CPU, piece by piece, and goes to ``device`` whole.
 
     Padding is masked by position, never by token, so a pad token that equals the end token does no harm.
 
@@ -95,7 +107,7 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Pac
             targets[n, :length], mask[n, :length] = ids, True
             start, n = end, n + 1
     lengths = tuple((len(prompt), tuple(map(len, completions))) for prompt, completions in groups)
-    return Packed(input_ids, position_ids, rows, before, targets, mask, last, lengths)
+    return Packed(input_ids, position_ids, rows, before, targets, mask, last, lengths).to(device)
 
 
 def hidden_states(model: ResidentModel, packed: Packed) -> Tensor:
@@ -110,6 +122,7 @@ def hidden_states(model: ResidentModel, packed: Packed) -> Tensor:
         return output.last_hidden_state.float()
     sizes = [prompt + sum(completions) for prompt, completions in packed.lengths]
     real = torch.arange(packed.input_ids.shape[1]) < torch.tensor(sizes).unsqueeze(-1)
+    real = real.to(packed.input_ids.device)
     hidden = model.fused(packed.input_ids[real], packed.position_ids[real], packed.lengths, model.role.adapter).float()
     return pad_sequence(hidden.split(sizes), batch_first=True)
 
@@ -132,4 +145,4 @@ def completion_logprobs(model: ResidentModel, hidden: Tensor, packed: Packed, te
 
 def laid_out(values: Tensor, packed: Packed) -> Tensor:
     """[N, C] from [M] values of the real completion tokens, 0 at padding."""
-    return torch.zeros(packed.mask.shape, dtype=values.dtype).masked_scatter(packed.mask, values)
+    return values.new_zeros(packed.mask.shape).masked_scatter(packed.mask, values)

@@ -1,4 +1,4 @@
-"""Which number format the frozen base is kept in, found by trying on this machine."""
+"""Which number format the frozen base is kept in, found by trying on the device it is to live on."""
 
 from __future__ import annotations
 
@@ -22,33 +22,40 @@ SMALLEST_BYTES = 100_000_000  # of weights
 
 
 @cache
-def preferred_dtype() -> torch.dtype:
+def preferred_dtype(device: str = "cpu") -> torch.dtype:
     """bfloat16 where products of it are right and at least twice as fast, as on processors with a matrix unit for it.
 
-    Elsewhere float32. Tried once per process, in a few hundredths of a second.
+    Elsewhere float32. Tried once per process and device, in a few hundredths of a second.
     """
     generator = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(ROWS, IN, generator=generator), torch.randn(OUT, IN, generator=generator)
+    x, weight = (torch.randn(rows, IN, generator=generator).to(device) for rows in (ROWS, OUT))
     short_x, short_weight = x.bfloat16(), weight.bfloat16()
     plain, short = linear(x, weight), linear(short_x, short_weight)
     if not torch.allclose(short.float(), plain, atol=ROUNDING * plain.abs().max().item(), rtol=0):
-        logger.warning("bfloat16 products are wrong on this machine; float32 is used")
+        logger.warning("bfloat16 products are wrong on this machine (%s); float32 is used", device)
         return torch.float32
     times: dict[str, list[float]] = {"plain": [], "short": []}
     for _ in range(TRIES):  # in turn, so that a disturbance strikes both
         for name, left, right in (("plain", x, weight), ("short", short_x, short_weight)):
             began = time.perf_counter()
             linear(left, right)
+            wait_for(device)
             times[name].append(time.perf_counter() - began)
     gain = sorted(times["plain"])[TRIES // 2] / sorted(times["short"])[TRIES // 2]
-    logger.info("bfloat16 products are %.1f times as fast as float32", gain)
+    logger.info("bfloat16 products are %.1f times as fast as float32 (%s)", gain, device)
     return torch.bfloat16 if gain >= WORTH_IT else torch.float32
 
 
-def dtype_for(model_folder: Path) -> torch.dtype:
+def wait_for(device: torch.device | str) -> None:
+    """Until a device has done all that it was told; the CPU always has."""
+    if torch.device(device).type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def dtype_for(model_folder: Path, device: str = "cpu") -> torch.dtype:
     """``preferred_dtype`` for a model that is worth it; a tiny one stays in float32."""
     size = sum(file.stat().st_size for file in model_folder.glob("*.safetensors"))
-    return preferred_dtype() if size >= SMALLEST_BYTES else torch.float32
+    return preferred_dtype(device) if size >= SMALLEST_BYTES else torch.float32
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
 from desktop_rlhf.adapters.chat import Chat
+from desktop_rlhf.adapters.checkpoint import copied
 from desktop_rlhf.adapters.folders import check_model_folder
 from desktop_rlhf.adapters.fused import FusedTrunk
 from desktop_rlhf.adapters.vocabulary import Vocabulary
@@ -66,11 +67,12 @@ class ResidentModel:
         self.end_ids: frozenset[int] = frozenset(e for e in ends if e is not None)
 
     @classmethod
-    def load(cls, source: str, dtype: torch.dtype = torch.float32) -> ResidentModel:
+    def load(cls, source: str, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> ResidentModel:
         """Read a base from a local safetensors folder, or from the download cache by its Hugging Face id.
 
         Args:
-            dtype: what its weights are kept in; adapters, heads and everything behind the trunk are float32.
+            dtype:  what its weights are kept in; adapters, heads and everything behind the trunk are float32.
+            device: where it lives, and where whatever is computed with it is.
 
         Raises:
             ModelFolderError: the folder is missing, incomplete, pickled or carries code.
@@ -85,7 +87,7 @@ class ResidentModel:
             raise ModelFolderError(
                 f"The model “{source}” could not be loaded: {error}", "Choose a complete local safetensors folder."
             ) from error
-        return cls(base, tokenizer)
+        return cls(base.to(device), tokenizer)
 
     @property
     def trunk(self) -> Any:
@@ -96,6 +98,11 @@ class ResidentModel:
     def dtype(self) -> str:
         """What the base's weights are kept in, as ``float32``."""
         return str(self.base.dtype).removeprefix("torch.")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base's weights are; adapters and heads are there too."""
+        return torch.device(self.base.device)
 
     @property
     def hidden_size(self) -> int:
@@ -133,7 +140,10 @@ class ResidentModel:
         with torch.no_grad():
             for key, parameter in self._adapter_parameters(name):
                 if ".lora_A." in key:
-                    nn.init.kaiming_uniform_(parameter, a=math.sqrt(5), generator=generator)
+                    # Drawn on the CPU, so that a seed means the same adapter on every device.
+                    drawn = torch.empty(parameter.shape)
+                    nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
+                    parameter.copy_(drawn)
                 else:
                     parameter.zero_()
 
@@ -188,11 +198,11 @@ class ResidentModel:
         aside = path.with_name(path.name + ".part")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        weights = {_saved_key(k, name): p.detach().clone().contiguous() for k, p in self._adapter_parameters(name)}
+        weights = {_saved_key(k, name): copied(p) for k, p in self._adapter_parameters(name)}
         save_file(weights, aside / WEIGHTS_FILE)
         self._attached[name].save_pretrained(str(aside))
         if head is not None:
-            save_file({k: v.detach().clone().contiguous() for k, v in head.items()}, aside / HEAD_FILE)
+            save_file({k: copied(v) for k, v in head.items()}, aside / HEAD_FILE)
         sha256 = hash_adapter(aside)
         for file in aside.iterdir():
             with file.open("r+b") as written:
@@ -205,7 +215,7 @@ class ResidentModel:
         digest = hashlib.sha256()
         for key, parameter in self.base.named_parameters():
             if ".lora_" not in key:
-                digest.update(parameter.detach().contiguous().view(torch.uint8).numpy().tobytes())
+                digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:

@@ -25,6 +25,7 @@ MOST_ROWS = 64
 """Decoded at once; beyond it a step takes longer in proportion, and more memory."""
 
 CHUNK = 256  # of the vocabulary
+WITHOUT_DOUBLE = ("mps",)  # devices that lack double precision; the CPU draws for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ class _Decode:
     def _step(self) -> list[Written]:
         assert self._hidden is not None, "rows are admitted first"
         steps = torch.tensor([len(self._written[index]) for index in self._alive])
-        tokens = self._draw(self._model.base.get_output_embeddings()(self._hidden), self._uniforms[self._alive, steps])
+        uniforms = self._uniforms[self._alive, steps].to(self._model.device)
+        tokens = self._draw(self._model.base.get_output_embeddings()(self._hidden), uniforms)
         staying, done = [], []
         for row, (index, token) in enumerate(zip(self._alive, tokens.tolist(), strict=True)):
             self._written[index].append(token)
@@ -121,7 +123,8 @@ class _Decode:
                 done += self._finish(index)
         if len(staying) < len(self._alive):
             order = self._decoder.keep(staying)
-            self._alive, tokens = [self._alive[row] for row in order], tokens[order]
+            self._alive = [self._alive[row] for row in order]
+            tokens = tokens[torch.tensor(order, dtype=torch.long).to(tokens.device)]
         self._hidden = self._decoder.step(tokens) if self._alive else None
         return done
 
@@ -163,13 +166,15 @@ def inverted(weights: Tensor, uniforms: Tensor) -> Tensor:
 
     Sums are taken in double precision, over chunks of the vocabulary first and then within one chunk.
     """
+    if weights.device.type in WITHOUT_DOUBLE:
+        return inverted(weights.cpu(), uniforms.cpu()).to(weights.device)
     tokens = weights.shape[-1]
     chunks = pad(weights, (0, -tokens % CHUNK)).unflatten(-1, (-1, CHUNK))
     totals = chunks.sum(-1, dtype=torch.double).cumsum(-1)
     wanted = uniforms.double().unsqueeze(1) * totals[:, -1:]
     chunk = torch.searchsorted(totals, wanted, right=True).clamp(max=totals.shape[-1] - 1)
     before = torch.where(chunk > 0, totals.gather(-1, (chunk - 1).clamp(min=0)), 0.0)
-    own = chunks[torch.arange(len(chunks)), chunk.squeeze(1)].double().cumsum(-1)
+    own = chunks[torch.arange(len(chunks), device=chunks.device), chunk.squeeze(1)].double().cumsum(-1)
     within = torch.searchsorted(own, wanted - before, right=True).clamp(max=CHUNK - 1)
     return (chunk * CHUNK + within).squeeze(1).clamp(max=tokens - 1)
 

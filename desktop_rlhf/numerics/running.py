@@ -28,7 +28,7 @@ class RunningMoments:
 
     def add(self, values: Tensor) -> None:
         """Take in a batch of any shape with at least one number."""
-        wide = values.double()
+        wide = values.cpu().double()  # some devices have no double precision
         count, mean = wide.numel(), wide.mean().item()
         total = self.count + count
         apart = mean - self.mean

@@ -134,7 +134,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
         restore_optimizer(optimizer, stored["optimizer"])
         learner.restore(stored["learner"])
         rollouts.restore(stored["rollouts"])
-        episodes = [Episode.restored(episode) for episode in stored["episodes"]]
+        episodes = [Episode.restored(episode, model.device) for episode in stored["episodes"]]
         at = _Place(**stored["place"], measured=Averages(stored["measured"]), episodes=episodes)
         if at.episodes:
             learner.begin(at.step, at.episodes)
@@ -264,7 +264,8 @@ def _gradients(
     measured = Averages()
     total = sum(map(learner.weight, episodes))
     role = inputs.model.role
-    for places, packed in packs(spec, [(episode.prompt_ids, episode.drawn) for episode in episodes]):
+    written = [(episode.prompt_ids, episode.drawn) for episode in episodes]
+    for places, packed in packs(spec, written, inputs.model.device):
         if stop.requested:
             break
         inputs.model.take_role(role)  # a job served in between may have taken another

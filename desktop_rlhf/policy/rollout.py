@@ -66,9 +66,11 @@ class Episode:
         return texts | {"drawn": drawn} | {name: getattr(self, name) for name in _MEASURED}
 
     @classmethod
-    def restored(cls, state: State) -> Episode:
+    def restored(cls, state: State, device: torch.device) -> Episode:
         drawn = [Drawn(tuple(ids), ended) for ids, ended in state["drawn"]]
-        return cls(**state | {"drawn": drawn, "packed": pack([_ids(state["prompt_ids"], drawn)])})
+        measured = {name: state[name].to(device) for name in _MEASURED}
+        packed = pack([_ids(state["prompt_ids"], drawn)], device)
+        return cls(**state | measured | {"drawn": drawn, "packed": packed})
 
 
 _MEASURED = ("scores", "rewards", "old_logprobs", "reference_logprobs", "old_values", "entropy")
@@ -79,7 +81,7 @@ def _ids(prompt_ids: Sequence[int], drawn: Sequence[Drawn]) -> Ids:
 
 
 def packs(
-    spec: RolloutSpec, written: Sequence[tuple[Sequence[int], Sequence[Drawn]]]
+    spec: RolloutSpec, written: Sequence[tuple[Sequence[int], Sequence[Drawn]]], device: torch.device
 ) -> Iterator[tuple[range, Packed]]:
     """The micro-batches of a rollout, (prompt ids, completions) by prompt: places of neighbours, packed together.
 
@@ -87,7 +89,7 @@ def packs(
     """
     examples = [_ids(*one) for one in written]
     for places in micro_batches(examples, spec.max_length):
-        yield places, pack(examples[places.start : places.stop])
+        yield places, pack(examples[places.start : places.stop], device)
 
 
 def by_prompt(values: Tensor, packed: Packed) -> list[Tensor]:
@@ -177,7 +179,7 @@ class Rollouts:
             return None
         episodes: list[Episode] = []
         written = [(ids, drawn[i * count : (i + 1) * count]) for i, ids in enumerate(prompt_ids)]
-        for places, packed in packs(spec, written):
+        for places, packed in packs(spec, written, self.model.device):
             if stop.requested:
                 return None
             try:
@@ -226,7 +228,7 @@ class Rollouts:
             raise NotFiniteError("The reward model gave a score that is not a number.")
         measured = (scores, scores, logprobs, reference_logprobs, values, entropy)
         return [
-            Episode(prompt, ids, drawn, pack([_ids(ids, drawn)]), *own)
+            Episode(prompt, ids, drawn, pack([_ids(ids, drawn)], model.device), *own)
             for prompt, (ids, drawn), own in zip(
                 prompts, written, zip(*(by_prompt(each, packed) for each in measured), strict=True), strict=True
             )
@@ -241,7 +243,8 @@ class Rollouts:
         for episode in episodes:
             raw = episode.scores
             rewards = (self.scores_seen.normalised(raw) if self.spec.normalise_reward else raw).clamp(-limit, limit)
-            cut = torch.tensor([0.0 if d.ended else self.spec.missing_eos_penalty for d in episode.drawn])
+            penalties = [0.0 if d.ended else self.spec.missing_eos_penalty for d in episode.drawn]
+            cut = torch.tensor(penalties).to(raw.device)
             done.append(dataclasses.replace(episode, scores=raw - cut, rewards=rewards - cut))
         return done
 
@@ -269,7 +272,7 @@ def _kls(episodes: Sequence[Episode]) -> Tensor:
 
 def mean_length(episodes: Sequence[Episode]) -> float:
     """Mean length of the completions in tokens."""
-    return torch.cat([e.packed.mask.sum(-1) for e in episodes]).double().mean().item()
+    return torch.cat([e.packed.mask.sum(-1) for e in episodes]).cpu().double().mean().item()
 
 
 def share_ended(episodes: Sequence[Episode]) -> float:

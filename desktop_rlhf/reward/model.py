@@ -60,7 +60,7 @@ class RewardModel:
         except RuntimeError as error:
             raise ModelFolderError(f"The reward head in “{path}” does not fit this base model.") from error
         model.attach(name, path)
-        return cls(model, name, head)
+        return cls(model, name, head.to(model.device))
 
     @torch.no_grad()
     def score(self, packed: Packed) -> Tensor:
@@ -80,6 +80,6 @@ def last_states(hidden: Tensor, packed: Packed) -> Tensor:
 def mean_states(hidden: Tensor, packed: Packed) -> Tensor:
     """[N, H] the mean hidden state over each completion's real tokens."""
     lengths = packed.mask.sum(-1)
-    places = (packed.last - lengths + 1).unsqueeze(-1) + torch.arange(packed.mask.shape[1])
+    places = (packed.last - lengths + 1).unsqueeze(-1) + torch.arange(packed.mask.shape[1], device=hidden.device)
     own = hidden[packed.rows.unsqueeze(-1), places.clamp(max=hidden.shape[1] - 1)]
     return torch.where(packed.mask.unsqueeze(-1), own, 0.0).sum(1) / lengths.unsqueeze(-1)

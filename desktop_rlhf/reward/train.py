@@ -50,7 +50,7 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     yield from learned.notes
     name = f"reward-{inputs.output_path.name}"
     model.new_adapter(name, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=derive_seed(spec.seed, "adapter"))
-    head = RewardHead(model.hidden_size, spec.pooling)
+    head = RewardHead(model.hidden_size, spec.pooling).to(model.device)
     # The held-out ones first: their scores are needed anyway, and no training has spread them apart.
     reference = reference_ids([*held_out, *train_groups])
     more_samples = _not_yet_scored(train_groups, reference - {c.id for group in held_out for c in group.completions})
@@ -100,7 +100,7 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
     for prompt, completions in more_samples:
         if stop.requested:
             break
-        packed = pack([(model.prompt_ids(prompt.messages), [ids_of(model, c) for c in completions])])
+        packed = pack([(model.prompt_ids(prompt.messages), [ids_of(model, c) for c in completions])], model.device)
         samples |= zip((c.id for c in completions), _finite(trained.score(packed)), strict=True)
         done += 1
         yield Progressed(SCALING, done, work)

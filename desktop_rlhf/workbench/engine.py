@@ -157,8 +157,8 @@ class Engine:
         import torch
 
         from desktop_rlhf.adapters.base_models import base_model_folder
+        from desktop_rlhf.adapters.devices import place_for
         from desktop_rlhf.adapters.folders import hash_model_folder
-        from desktop_rlhf.adapters.precision import dtype_for
         from desktop_rlhf.adapters.resident import ResidentModel
         from desktop_rlhf.workbench import training_job
         from desktop_rlhf.workbench.jobs import Bench
@@ -171,7 +171,8 @@ class Engine:
             self._say(ModelLoading("Reading the model…"))
             info = store.info()
             folder = base_model_folder(info.base_model)
-            model = ResidentModel.load(str(folder), dtype_for(folder))
+            place = place_for(folder)
+            model = ResidentModel.load(str(folder), place.dtype, place.device)
             if hash_model_folder(folder) != info.base_sha256:
                 raise ModelFolderError(
                     f"The base model in “{folder}” is not the one that this project was made with.",

@@ -14,8 +14,8 @@ from desktop_rlhf import __version__
 from desktop_rlhf.records.project import ProjectInfo
 
 
-def provenance(info: ProjectInfo, comparison_ids: Sequence[str], dtype: str) -> dict[str, object]:
-    """Versions, hashes and the machine's part, by name; ``dtype`` is the base's."""
+def provenance(info: ProjectInfo, comparison_ids: Sequence[str], dtype: str, device: str) -> dict[str, object]:
+    """Versions, hashes and the machine's part, by name; ``dtype`` is the base's, and ``device`` says where it is."""
     data = hashlib.sha256("\n".join(comparison_ids).encode()).hexdigest()
     return {
         "desktop_rlhf": __version__,
@@ -27,6 +27,6 @@ def provenance(info: ProjectInfo, comparison_ids: Sequence[str], dtype: str) -> 
         "base_sha256": info.base_sha256,
         "data_sha256": data,
         "threads": torch.get_num_threads(),
-        "device": "cpu",
+        "device": device,
         "dtype": dtype,
     }

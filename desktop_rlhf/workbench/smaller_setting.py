@@ -14,6 +14,7 @@ from desktop_rlhf.adapters.training import TrainingInputs, group_ids, ids_of
 from desktop_rlhf.runs.common import LoraSpec
 from desktop_rlhf.runs.spec import AlgorithmSpec
 
+SAID = ("not enough memory", "MPS backend out of memory")
 SHORTEST = 8  # tokens; less is no training
 
 Size: TypeAlias = tuple[int, int, int]
@@ -22,7 +23,7 @@ Size: TypeAlias = tuple[int, int, int]
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a library says so, in whichever of its ways."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(said in str(error) for said in SAID)
 
 
 def smaller_setting(spec: AlgorithmSpec, inputs: TrainingInputs) -> str:
@@ -72,7 +73,7 @@ def _sizes(inputs: TrainingInputs) -> Iterator[Size]:
 def _fits(model: ResidentModel, prompt: int, completion: int, count: int) -> bool:
     """Whether one forward and backward of this size, over made-up ids, goes through."""
     model.take_role(Role("trial", trainable=True))
-    packed = pack([([0] * max(prompt, 1), [[0] * completion] * count)])
+    packed = pack([([0] * max(prompt, 1), [[0] * completion] * count)], model.device)
     try:
         completion_logprobs(model, hidden_states(model, packed), packed).sum().backward()
     except Exception as error:

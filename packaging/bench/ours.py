@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from desktop_rlhf.adapters.precision import dtype_for
+from desktop_rlhf.adapters.devices import place_for
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.records.comparisons import PreferenceGroup
@@ -23,9 +23,10 @@ SIDES = ("chosen_ids", "rejected_ids")
 
 
 def load(inputs: Row) -> ResidentModel:
-    """The base in the format that the program's own probe chooses on this machine."""
+    """The base where and in the format that the program's own probe chooses on this machine."""
     folder = Path(inputs["model"])
-    return ResidentModel.load(str(folder), dtype_for(folder))
+    place = place_for(folder)
+    return ResidentModel.load(str(folder), place.dtype, place.device)
 
 
 def prompts(model: ResidentModel, rows: Sequence[Row]) -> tuple[Prompt, ...]:

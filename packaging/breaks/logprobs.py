@@ -52,8 +52,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "Padding counts as if it were a token",
                 PACKING,
                 "desktop_rlhf/adapters/packing.py",
-                "torch.zeros(packed.mask.shape, dtype=values.dtype)",
-                "torch.ones(packed.mask.shape, dtype=values.dtype)",
+                "values.new_zeros(packed.mask.shape)",
+                "values.new_ones(packed.mask.shape)",
             ),
             Break(
                 "IPO takes sums",
@@ -123,8 +123,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "Padding is seen",
                 RAGGED,
                 "desktop_rlhf/adapters/decoding.py",
-                "self._mask[row, width - len(prompt) :] = 1",
-                "self._mask[row] = 1",
+                "mask[row, width - len(prompt) :] = 1",
+                "mask[row] = 1",
             ),
             Break(
                 "In the fused decoder the room behind a shorter row is seen",

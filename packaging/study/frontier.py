@@ -39,7 +39,7 @@ def log_ratios(
     Over completions that the policy itself sampled their mean estimates KL(policy || base) without bias (Schulman's
     k1, summed over the tokens).
     """
-    packed = pack([(model.prompt_ids(prompt.messages), [ids_of(model, c) for c in completions])])
+    packed = pack([(model.prompt_ids(prompt.messages), [ids_of(model, c) for c in completions])], model.device)
     sums = []
     for role in (Role(policy), Role(None)):
         model.take_role(role)

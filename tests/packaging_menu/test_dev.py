@@ -161,6 +161,29 @@ def test_that_bench_makes_trls_environments_only_when_it_is_measured_against_it(
     assert dev.ran[-1][1:3] == ["-m", "bench"]
 
 
+def test_that_gpu_looks_for_one_then_tests_and_then_measures_on_it(dev):
+    assert dev.main(["gpu", "--json", "out.json"]) == 0
+    look, tests, figures = dev.ran[-3:]
+    assert look[1:] == ["-m", "bench.gpu", "--look", "--json", "out.json"]
+    assert tests == dev.GPU_TESTS
+    assert figures[1:] == ["-m", "bench.gpu", "--json", "out.json"]
+
+
+@pytest.mark.parametrize(("failing", "steps"), [("--look", 1), ("tests/gpu", 2)])
+def test_that_nothing_is_measured_without_a_gpu_or_on_one_that_fails_its_tests(dev, failing: str, steps: int):
+    dev.prepare_environment(dev.OWN)
+    dev.fetch_starter_model()
+    before, dev.codes = len(dev.ran), {failing: 1}
+    assert dev.main(["gpu"]) == 1
+    assert len(dev.ran) - before == 1 + steps, "the starter model is looked for first"
+
+
+def test_that_gpu_measures_on_the_cpu_alone_when_it_is_told_to(dev):
+    assert dev.main(["gpu", "--device", "cpu", "--small"]) == 0
+    assert dev.ran[-1][1:] == ["-m", "bench.gpu", "--device", "cpu", "--small"]
+    assert not any("pytest" in command or "--look" in command for command in dev.ran)
+
+
 def test_that_nothing_is_measured_against_a_peer_that_could_not_be_installed(dev):
     dev.codes = {".venv-bench": 1}
     assert dev.main(["bench", "--against", "trl"]) == 1
@@ -188,7 +211,7 @@ def test_that_parity_runs_its_tests_in_its_own_environment_and_the_other_verbs_l
     assert dev.ran[1:] == [dev.PARITY_TESTS]
     assert dev.PARITY_TESTS[1:] == ["-m", "pytest", "-m", "parity", "tests/parity"]
     assert dev.PARITY_TESTS[0] == str(menu().PARITY.python)
-    assert dev.CHECKS[-1][-1] == "not slow and not parity"
+    assert dev.CHECKS[-1][-1] == "not slow and not parity and not gpu"
     dev.codes = {"pytest": 1}
     assert dev.main(["parity"]) == 1
 
@@ -203,4 +226,6 @@ def test_that_a_starter_model_that_did_not_come_stops_everything(dev):
 def test_that_a_wrong_call_is_told_the_verbs(arguments: list[str]):
     told = subprocess.run([sys.executable, MENU, *arguments], capture_output=True, text=True, env=dict(os.environ))
     assert told.returncode == 2
-    assert all(verb in told.stderr for verb in ("app", "test", "check", "demo", "study", "parity", "breaks", "bench"))
+    assert all(
+        verb in told.stderr for verb in ("app", "test", "check", "demo", "study", "parity", "breaks", "bench", "gpu")
+    )

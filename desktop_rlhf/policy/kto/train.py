@@ -68,23 +68,23 @@ def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         strange = [(example.prompt, [other.completion]) for example, other in others if other is not None]
         gained: list[Tensor] = []
         for places in micro_batches(strange, spec.max_length):
-            packed = pack(strange[places.start : places.stop])
+            packed = pack(strange[places.start : places.stop], model.device)
             ours, theirs = (logprobs_under(model, name, packed).sum(dim=-1) for name in (policy, reference))
             gained.append(ours - theirs)
             yield Part(None, work=len(places) / 2)
         numbers = [example.number for example in batch]
         for _ in references.compute(numbers):
             yield Part(None, work=0)
-        point = reference_point(torch.cat(gained) if gained else torch.zeros(0))
+        point = reference_point(torch.cat(gained) if gained else torch.zeros(0, device=model.device))
         own = [(example.prompt, [example.completion]) for example in batch]
         for places in micro_batches(own, spec.max_length):
             some = batch[places.start : places.stop]
-            packed = pack(own[places.start : places.stop])
+            packed = pack(own[places.start : places.stop], model.device)
             logprobs = completion_logprobs(model, hidden_states(model, packed), packed)
             log_ratios = (logprobs - references.of(numbers[places.start : places.stop])).sum(dim=-1)
             losses = kto_loss(
                 log_ratios,
-                torch.tensor([example.desirable for example in some]),
+                torch.tensor([example.desirable for example in some]).to(model.device),
                 point,
                 beta=spec.beta,
                 desirable_weight=spec.desirable_weight,

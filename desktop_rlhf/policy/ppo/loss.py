@@ -53,5 +53,5 @@ def token_rewards(
     """
     rewards = -kl_coef * kl_tokens(policy_logprobs, reference_logprobs, mask, estimator)
     last = mask.sum(dim=-1) - 1
-    rewards[torch.arange(len(scores)), last] += scores
+    rewards[torch.arange(len(scores), device=scores.device), last] += scores
     return rewards

@@ -25,15 +25,15 @@ FEWEST_TOKENS = 8  # fewer have no deviation worth dividing by
 
 def train(spec: PpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Event]:
     """Yield the events of one PPO run; raises and steps as ``policy.on_policy.learn``."""
-    yield from learn(spec, inputs, stop, PpoLearner(spec, inputs.model.hidden_size))
+    yield from learn(spec, inputs, stop, PpoLearner(spec, inputs.model.hidden_size, inputs.model.device))
 
 
 class PpoLearner:
     """Advantages by GAE over a critic; the KL penalty is a reward of every token."""
 
-    def __init__(self, spec: PpoSpec, hidden_size: int) -> None:
+    def __init__(self, spec: PpoSpec, hidden_size: int, device: torch.device | str = "cpu") -> None:
         self.spec = spec
-        self.critic = ValueHead(hidden_size)
+        self.critic = ValueHead(hidden_size).to(device)
         self.kl = AdaptiveKl(spec.kl_coef, spec.target_kl, spec.kl_horizon)
         self.warming = False
         self.episodes: Sequence[Episode] = ()

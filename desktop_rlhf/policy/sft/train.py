@@ -38,7 +38,7 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         tokens = sum(len(completion) for _, completion in batch)  # every token of the batch weighs the same
         ids = [(prompt, [completion]) for prompt, completion in batch]
         for places in micro_batches(ids, spec.max_length):
-            packed = pack(ids[places.start : places.stop])
+            packed = pack(ids[places.start : places.stop], model.device)
             scores = completion_scores(model, hidden_states(model, packed), packed)
             measured = {
                 "mean_token_accuracy": scores.hits.sum() / tokens,

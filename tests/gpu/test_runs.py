@@ -1,0 +1,95 @@
+"""Runs of every algorithm on another device: as on the CPU, and going on from a checkpoint of either."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from desktop_rlhf.adapters.resident import WEIGHTS_FILE
+from desktop_rlhf.runs.algorithm import resolve
+from desktop_rlhf.runs.events import AdapterSaved, Event, StepTaken
+from desktop_rlhf.runs.stop import StopToken
+from tests.road.test_resume import CASES, begin
+
+pytestmark = pytest.mark.gpu
+SHORT = {
+    case.id: dataclasses.replace(case.values[1], **({"epochs": 1} if hasattr(case.values[1], "epochs") else {}))
+    for case in CASES
+    if case.id != "dpo1"
+}
+SHARE = 0.02
+"""Of the way from an adapter's first weights to its last. AdamW steps by the rate however small a gradient,
+so one of about nothing, which rounding turns round, makes a whole step in the other direction."""
+
+
+def metrics(events: list[Event]) -> list[Mapping[str, float]]:
+    return [event.metrics for event in events if isinstance(event, StepTaken)]
+
+
+def near(events: list[Event], others: list[Event]) -> bool:
+    """Whether two runs that began alike ended alike."""
+    learned, other = weights(events), weights(others)
+    return bool(other.norm() > 0 and (learned - other).norm() <= SHARE * other.norm())
+
+
+def weights(events: list[Event]) -> torch.Tensor:
+    """What a run changed of its adapter: every B, which began at 0, as one vector."""
+    saved = next(event for event in events if isinstance(event, AdapterSaved))
+    stored = load_file(f"{saved.path}/{WEIGHTS_FILE}")
+    return torch.cat([stored[name].flatten() for name in sorted(stored) if ".lora_B." in name])
+
+
+def run(model, spec, folder, every_s: float = 1e9) -> list[Event]:
+    inputs, _ = begin(model, spec, folder, "adapter", every_s)
+    return list(resolve(type(spec))(spec, inputs, StopToken()))
+
+
+def broken_off(model, spec, folder) -> None:
+    """A run that ended in its third step, with a checkpoint at each."""
+    inputs, _ = begin(model, spec, folder, "adapter", every_s=0.0)
+    running = resolve(type(spec))(spec, inputs, StopToken())
+    steps = 0
+    while steps < 2:
+        steps += isinstance(next(running), StepTaken)
+    next(running)
+    running.close()
+
+
+@pytest.mark.parametrize("spec", SHORT.values(), ids=SHORT)
+def test_that_a_run_is_that_of_the_cpu_and_writes_nothing_to_the_base(spec, fresh, device, tmp_path) -> None:
+    here = run(fresh("llama", "cpu"), spec, tmp_path / "cpu")
+    model = fresh("llama", device)
+    before = model.base_sha256()
+    there = run(model, spec, tmp_path / "there")
+    assert model.base_sha256() == before
+    assert metrics(there)[0] == pytest.approx(metrics(here)[0], rel=0.01, abs=1e-3)
+    assert near(there, here)
+
+
+@pytest.mark.parametrize("spec", [SHORT["dpo"], SHORT["ppo"]], ids=["dpo", "ppo"])
+def test_that_a_run_goes_on_from_a_checkpoint_made_here_or_on_the_cpu(spec, fresh, device, tmp_path) -> None:
+    whole = run(fresh("llama", "cpu"), spec, tmp_path / "whole")
+    for name, began_on in (("stayed", device), ("moved", "cpu")):
+        broken_off(fresh("llama", began_on), spec, tmp_path / name)
+        rest = run(fresh("llama", device), spec, tmp_path / name)
+        assert 0 < len(metrics(rest)) < len(metrics(whole))
+        assert near(rest, whole)
+
+
+def test_that_a_run_draws_nothing_from_the_devices_own_random_numbers(fresh, device, tmp_path) -> None:
+    """So there is nothing of them to be kept in a checkpoint. The stand-in fails where somebody draws."""
+    generator = torch.get_device_module(device)
+    before = generator.get_rng_state()
+    run(fresh("llama", device), SHORT["ppo"], tmp_path)
+    assert torch.equal(generator.get_rng_state(), before)
+
+
+def test_that_the_first_ratio_of_ppo_is_one(fresh, device, tmp_path) -> None:
+    once = dataclasses.replace(SHORT["ppo"], ppo_epochs=1, updates=1, value_warmup=0)
+    first = metrics(run(fresh("llama", device), once, tmp_path))[0]
+    assert first["val/ratio"] == pytest.approx(1, abs=1e-5)
+    assert first["policy/clipfrac_avg"] == 0
