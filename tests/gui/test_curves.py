@@ -167,6 +167,14 @@ def test_that_the_cursor_reads_every_panel_out_at_the_same_step(qtbot, board):
     assert board.findChild(QLabel, "value-loss").text() == "0.5 nats"
 
 
+def test_that_the_cursor_reads_out_what_is_drawn_now(qtbot, board):
+    board.load({"loss": [(1, 0.1), (2, 0.2), (3, 0.3)]})
+    panel_of(board, "loss").hovered.emit(2.0)
+    board.load({"loss": [(1, 0.5), (2, 0.6)]})
+    wait_drawn(qtbot, board)
+    assert board.findChild(QLabel, "value-loss").text() == "0.6 nats"
+
+
 def test_that_the_question_mark_unfolds_sentence_and_source(board):
     panel = panel_of(board, "kl_k1")
     assert panel.explanation.isHidden()

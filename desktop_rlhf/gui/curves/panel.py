@@ -128,6 +128,7 @@ class CurvePanel(QFrame):
         self._values: dict[str, QLabel] = {}
         self._marks: list[pg.InfiniteLine] = []
         self._marked: tuple[float, ...] = ()
+        self._cursor_at: float | None = None
 
         self._heading = QLabel(title)
         self._heading.setProperty("role", "heading")
@@ -228,11 +229,11 @@ class CurvePanel(QFrame):
         self._mark(tuple(sorted(marks)))
         self.warning.setText(" ".join(sick))
         self.warning.setVisible(bool(sick))
-        if not self._cursor.isVisible():
-            self._read_out(None)
+        self._read_out(self._cursor_at)
 
     def show_cursor(self, step: float | None) -> None:
         """Read the curves out at the step nearest to ``step``; None reads out the last one."""
+        self._cursor_at = step
         self._read_out(step)
 
     def _read_out(self, step: float | None) -> None:
