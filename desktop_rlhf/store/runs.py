@@ -114,6 +114,14 @@ class RunTable(Table):
             curves[name].append((step, float(value)))
         return dict(curves)
 
+    def points(self, run_id: str, name: str, after: int, most: int) -> list[tuple[int, float]]:
+        """(step, value) of one curve by step: the first ``most`` of those that come after the step ``after``."""
+        sql = """
+            SELECT step, coalesce(value, not_finite) FROM metrics WHERE run_id = ? AND name = ? AND step > ?
+            ORDER BY step LIMIT ?
+        """
+        return [(step, float(value)) for step, value in self.store.db.execute(sql, [run_id, name, after, most])]
+
     def samples(self, run_id: str) -> list[SampleShown]:
         rows = self.rows(
             "SELECT step, prompt, completion, reward FROM samples WHERE run_id = ? ORDER BY rowid", [run_id]

@@ -284,6 +284,10 @@ class Project:
         """Every curve of a run: (step, value) by step."""
         return self._store.runs.metrics(run_id)
 
+    def points(self, run_id: str, name: str, *, after: int = -1, most: int) -> list[tuple[int, float]]:
+        """A piece of one curve: (step, value) by step, at most so many of those that come after a step."""
+        return self._store.runs.points(run_id, name, after, most)
+
     def samples(self, run_id: str) -> list[SampleShown]:
         return self._store.runs.samples(run_id)
 

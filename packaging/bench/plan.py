@@ -180,5 +180,16 @@ PROBES = (
         ),
     ),
     Probe("estimate", (Figure("% that an estimate of minutes or memory is off, at most", ("ours",), 25.0),)),
+    Probe(
+        "curves",
+        (
+            Figure("ms a frame, scrolled and with the cursor moved, p95", ("ours",), 33.3),
+            Figure("ms a frame with all curves painted anew, p95", ("repaint_ms", "clock", "p95"), 33.3),
+            Figure("ms that a long run holds the window while it is read, at most", ("hold_ms", "clock", "max"), 100.0),
+        ),
+    ),
+    Probe(
+        "key_to_paint", (Figure("ms from a key to the paint of the next pair while training, p95", ("ours",), 100.0),)
+    ),
 )
 NAMES = tuple(one.name for one in (*WORKS, *PROBES))

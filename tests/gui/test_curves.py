@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QApplication, QLabel
 from desktop_rlhf.gui import theme
 from desktop_rlhf.gui.curves.board import CurveBoard, grouped
 from desktop_rlhf.gui.curves.panel import curve_pen
-from desktop_rlhf.gui.curves.series import BUCKETS, DRAWN_IN_FULL, Series, thinned
+from desktop_rlhf.gui.curves.series import BLOCK, BUCKETS, DRAWN_IN_FULL, Series, decayed_sums, thinned
 from desktop_rlhf.runs.spec import Metric
 from desktop_rlhf.workbench.algorithms import TRAINABLE
 
@@ -101,6 +101,25 @@ def test_that_load_replaces_and_clear_empties(qtbot, board):
     assert len(board.series("loss")) == 0
 
 
+def test_that_what_is_loaded_is_drawn_without_a_wait(qtbot, board):
+    wait_drawn(qtbot, board)
+    board.load({"loss": [(1, 2.0), (2, 1.0)]})
+    QApplication.processEvents()
+    assert panel_of(board, "loss")._lines["loss"].getData()[0].tolist() == [1, 2]
+
+
+def test_that_a_board_says_that_its_curves_are_read_and_gives_no_part_of_them_away(qtbot, board):
+    board.set_reading(True)
+    board.load_curve("loss", np.array([[1, 2.0], [2, 1.0]]))
+    wait_drawn(qtbot, board)
+    assert "Reading" in board.status.text()
+    assert not board.export.isEnabled()
+    board.set_reading(False)
+    wait_drawn(qtbot, board)
+    assert board.status.text() == ""
+    assert board.export.isEnabled()
+
+
 def test_that_a_value_that_is_not_finite_is_a_gap_with_a_mark_and_a_sentence(qtbot, board):
     for step, value in enumerate((1.0, math.nan, 2.0, math.inf, 3.0)):
         board.add(step, {"kl_k1": value})
@@ -146,6 +165,14 @@ def test_that_the_cursor_reads_every_panel_out_at_the_same_step(qtbot, board):
     assert board.findChild(QLabel, "value-score").text() == "2 reward"
     panel_of(board, "loss").hovered.emit(None)
     assert board.findChild(QLabel, "value-loss").text() == "0.5 nats"
+
+
+def test_that_the_cursor_reads_out_what_is_drawn_now(qtbot, board):
+    board.load({"loss": [(1, 0.1), (2, 0.2), (3, 0.3)]})
+    panel_of(board, "loss").hovered.emit(2.0)
+    board.load({"loss": [(1, 0.5), (2, 0.6)]})
+    wait_drawn(qtbot, board)
+    assert board.findChild(QLabel, "value-loss").text() == "0.6 nats"
 
 
 def test_that_the_question_mark_unfolds_sentence_and_source(board):
@@ -210,6 +237,41 @@ def test_that_the_average_starts_at_the_first_value_and_survives_a_gap():
     assert series.smoothed[0] == pytest.approx(5.0)
     assert math.isnan(series.smoothed[1])
     assert series.smoothed[2] == pytest.approx(5.0)
+
+
+def test_that_sums_by_blocks_are_the_sums_one_by_one():
+    drawn = np.random.default_rng(0).normal(size=2 * BLOCK + 3)
+    for count in (0, 1, BLOCK, len(drawn)):
+        one_by_one, last = [], 4.0
+        for value in drawn[:count]:
+            last = 0.9 * last + value
+            one_by_one.append(last)
+        assert decayed_sums(drawn[:count], 0.9, 4.0) == pytest.approx(one_by_one)
+
+
+def test_that_the_average_is_the_same_whether_it_is_read_once_or_after_every_point():
+    values = [math.nan, 3.0, 1.0, math.inf, -2.0, *np.random.default_rng(0).normal(size=3 * BLOCK)]
+    at_once, live = Series(smoothing=0.9), Series(smoothing=0.9)
+    at_once.replace(enumerate(values))
+    for step, value in enumerate(values):
+        live.append(step, value)
+        assert len(live.smoothed) == step + 1
+    assert live.smoothed == pytest.approx(at_once.smoothed, nan_ok=True)
+    # The definition, on the first two values that are finite.
+    assert at_once.smoothed[2] == pytest.approx((0.9 * 0.1 * 3.0 + 0.1 * 1.0) / (0.9 * 0.1 + 0.1))
+
+
+def test_that_thinning_keeps_the_lowest_and_the_highest_of_every_stretch():
+    values = np.random.default_rng(0).normal(size=DRAWN_IN_FULL + 7)
+    values[0] = math.nan
+    steps, drawn = thinned(np.arange(len(values), dtype=float), values)
+    kept = set(steps.astype(int).tolist())
+    width = -(-len(values) // BUCKETS)
+    for start in range(0, len(values), width):
+        stretch = values[start : start + width]
+        assert {start + int(np.nanargmin(stretch)), start + int(np.nanargmax(stretch))} <= kept
+    assert {0, len(values) - 1} <= kept
+    assert np.isnan(drawn).tolist() == [True, *[False] * (len(drawn) - 1)]
 
 
 def test_that_thinning_keeps_peaks_gaps_and_both_ends():

@@ -48,7 +48,7 @@ class CurveBoard(QWidget):
     """A grid of panels, one to three across as the width allows.
 
     Adding a point only stores it. One timer repaints what changed, at most twice a second and only while the board
-    is on the screen.
+    is on the screen; what is loaded is painted at once.
     """
 
     def __init__(self, metrics: Sequence[Metric] = (), parent: QWidget | None = None) -> None:
@@ -97,9 +97,9 @@ class CurveBoard(QWidget):
 
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(REDRAW_MS)
         self._timer.timeout.connect(self._redraw)
         self._dirty = False
+        self.reading = False
         self.set_metrics(metrics)
 
     def set_metrics(self, metrics: Sequence[Metric]) -> None:
@@ -128,11 +128,21 @@ class CurveBoard(QWidget):
                 self._series[name].append(step, value)
         self._touch()
 
-    def load(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
-        """Draw stored curves in place of what stood here."""
+    def load(self, curves: Mapping[str, Iterable[tuple[float, float]]]) -> None:
+        """Draw stored curves in place of what stood here, as soon as the window has its turn."""
         for name, series in self._series.items():
             series.replace(curves.get(name, ()))
+        self._touch(0)
+
+    def load_curve(self, name: str, points: Iterable[tuple[float, float]]) -> None:
+        """Draw one stored curve in place of what stood for it; KeyError when the algorithm draws none of that name."""
+        self._series[name].replace(points)
         self._touch()
+
+    def set_reading(self, reading: bool) -> None:
+        """Say whether more curves are to come; when they are all there they are drawn without a wait."""
+        self.reading = reading
+        self._touch(0)
 
     def clear(self) -> None:
         self.load({})
@@ -162,10 +172,10 @@ class CurveBoard(QWidget):
         else:
             self.status.setText(f"{written} steps were written.")
 
-    def _touch(self) -> None:
+    def _touch(self, within_ms: int = REDRAW_MS) -> None:
         self._dirty = True
-        if self.isVisible() and not self._timer.isActive():
-            self._timer.start()
+        if self.isVisible() and (not self._timer.isActive() or within_ms < self._timer.remainingTime()):
+            self._timer.start(within_ms)
 
     def _redraw(self) -> None:
         if not self._dirty or not self.isVisible():
@@ -175,8 +185,9 @@ class CurveBoard(QWidget):
         for panel in self.panels:
             panel.redraw()
         empty = not any(len(series) for series in self._series.values())
-        self.status.setText("The first points come after the first step." if empty else "")
-        self.export.setEnabled(not empty)
+        waits = "The first points come after the first step." if empty else ""
+        self.status.setText("Reading the curves…" if self.reading else waits)
+        self.export.setEnabled(not empty and not self.reading)
 
     def _smooth(self, value: int) -> None:
         self._smoothing_words.setText(f"{value / 100:.2f}" if value else "off")

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.curves.board import CurveBoard
+from desktop_rlhf.gui.curves.reader import CurveReader
 from desktop_rlhf.gui.curves.samples import SampleList
 from desktop_rlhf.gui.curves.wording import moment, time_left
 from desktop_rlhf.gui.forms.page_frame import card, row
@@ -77,6 +78,10 @@ class LiveRun(QWidget):
         self.go_on.clicked.connect(self._ask_to_go_on)
         self.banner = Banner("run-error")
         self.board = CurveBoard()
+        self._reader = CurveReader(self)
+        self._reader.read.connect(self.board.load_curve)
+        self._reader.done.connect(self._curves_read)
+        self._meanwhile: list[StepTaken] = []  # said while the curves that they belong to are read
         self.samples = SampleList()
         self._said, said = card("What it says now")
         said.addWidget(self.samples)
@@ -134,10 +139,11 @@ class LiveRun(QWidget):
         if stored == self._stored and run.status is not RunStatus.RUNNING:
             self.offer_to_resume(project)
             return
-        self.run_id = run.id
-        self._clear(spec)
+        same, self.run_id = self.run_id == run.id, run.id
+        self._clear(spec, keep_curves=same)
         self._stored = stored
-        self.board.load(project.metrics(run.id))
+        self._reader.start(project, run.id, [metric.name for metric in spec.metrics])
+        self.board.set_reading(self._reader.busy)
         samples = project.samples(run.id)
         self.samples.load(samples)
         self._said.setVisible(bool(samples))
@@ -187,6 +193,8 @@ class LiveRun(QWidget):
 
     def _take_event(self, event: Event) -> None:
         match event:
+            case StepTaken() if self._reader.busy:
+                self._meanwhile.append(event)
             case StepTaken(step=step, metrics=metrics):
                 self.board.add(step, metrics)
             case SampleShown():
@@ -194,6 +202,12 @@ class LiveRun(QWidget):
                 self.samples.add(event)
             case Noted(sentence=sentence):
                 self._note(sentence)
+
+    def _curves_read(self) -> None:
+        for event in self._meanwhile:
+            self.board.add(event.step, event.metrics)
+        self._meanwhile.clear()
+        self.board.set_reading(False)
 
     def _end(self, news: JobEnded) -> None:
         self.job_id = None
@@ -209,11 +223,15 @@ class LiveRun(QWidget):
         self._controls()
         self.ended.emit(news)
 
-    def _clear(self, spec: type[AlgorithmSpec]) -> None:
+    def _clear(self, spec: type[AlgorithmSpec], *, keep_curves: bool = False) -> None:
         self._title, self._stored = spec.title, None
         self.paused = self._resumable = False
+        self._reader.stop()
+        self._meanwhile.clear()
         self.board.set_metrics(spec.metrics)
-        self.board.clear()
+        self.board.set_reading(False)
+        if not keep_curves:
+            self.board.clear()
         self.samples.load([])
         self._said.hide()
         self.banner.hide()

@@ -6,8 +6,18 @@ from collections.abc import Sequence
 
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QFont, QPainter, QPaintEvent, QPen, QWheelEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtGui import QColor, QFont, QPainter, QPaintEvent, QPen, QPixmapCache, QWheelEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QGraphicsItem,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from desktop_rlhf.gui import theme
 from desktop_rlhf.gui.curves.series import BUCKETS, DRAWN_IN_FULL, Series, thinned
@@ -19,6 +29,15 @@ DASHES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.P
 DASHED_IN_FULL, DASHED_BUCKETS = 400, 150
 FEW_POINTS = 40
 MARKS_SHOWN = 20
+# Axes and curves are kept as pictures, so that a cursor that moves over them, or a page that scrolls, draws none of
+# them anew. Qt keeps 10 MB by itself; a screen full of panels takes 40 MB at two pixels a point.
+KEPT_KB = 65_536
+
+
+def keep_picture(item: QGraphicsItem) -> None:
+    """Have an item drawn from a picture of itself until it changes."""
+    QPixmapCache.setCacheLimit(max(QPixmapCache.cacheLimit(), KEPT_KB))
+    item.setCacheMode(QGraphicsItem.CacheMode.DeviceCoordinateCache)
 
 
 def curve_pen(index: int, *, faint: bool = False) -> QPen:
@@ -64,6 +83,7 @@ class CalmPlot(pg.PlotWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         for side in ("left", "bottom"):
             self.getAxis(side).enableAutoSIPrefix(False)
+            keep_picture(self.getAxis(side))
 
     def sizeHint(self) -> QSize:
         return QSize(280, 180)
@@ -108,6 +128,7 @@ class CurvePanel(QFrame):
         self._values: dict[str, QLabel] = {}
         self._marks: list[pg.InfiniteLine] = []
         self._marked: tuple[float, ...] = ()
+        self._cursor_at: float | None = None
 
         self._heading = QLabel(title)
         self._heading.setProperty("role", "heading")
@@ -138,6 +159,8 @@ class CurvePanel(QFrame):
         for metric in metrics:
             self._faint[metric.name] = self.plot.plot([], [], connect="finite")
             self._lines[metric.name] = self.plot.plot([], [], connect="finite")
+            keep_picture(self._faint[metric.name].curve)
+            keep_picture(self._lines[metric.name].curve)
         self._cursor = pg.InfiniteLine(angle=90)
         self._cursor.hide()
         self.plot.addItem(self._cursor, ignoreBounds=True)
@@ -206,11 +229,11 @@ class CurvePanel(QFrame):
         self._mark(tuple(sorted(marks)))
         self.warning.setText(" ".join(sick))
         self.warning.setVisible(bool(sick))
-        if not self._cursor.isVisible():
-            self._read_out(None)
+        self._read_out(self._cursor_at)
 
     def show_cursor(self, step: float | None) -> None:
         """Read the curves out at the step nearest to ``step``; None reads out the last one."""
+        self._cursor_at = step
         self._read_out(step)
 
     def _read_out(self, step: float | None) -> None:

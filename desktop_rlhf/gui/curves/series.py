@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ Floats = NDArray[np.float64]
 
 DRAWN_IN_FULL = 5_000
 BUCKETS = 1_000
+BLOCK = 64  # values that are averaged at once
 
 
 class Series:
@@ -47,9 +49,9 @@ class Series:
 
         Brought up to date when it is read, so that a slider can be dragged over long curves.
         """
-        for i in range(self._smooth_count, self._count):
-            self._smooth_at(i)
-        self._smooth_count = self._count
+        start, self._smooth_count = self._smooth_count, self._count
+        if start < self._count:
+            self._smooth_from(start)
         return np.where(np.isfinite(self.values), self._smooth[: self._count], np.nan)
 
     @property
@@ -72,7 +74,7 @@ class Series:
     def replace(self, points: Iterable[tuple[float, float]]) -> None:
         """Hold these points and no others."""
         self._count = self._smooth_count = 0
-        held = np.array(list(points), dtype=float).reshape(-1, 2)
+        held = np.array(points if isinstance(points, np.ndarray) else list(points), dtype=float).reshape(-1, 2)
         if not (np.diff(held[:, 0]) > 0).all():
             for step, value in held.tolist():
                 self.append(step, value)
@@ -96,16 +98,31 @@ class Series:
             near = min((max(right - 1, 0), right), key=lambda i: abs(self._steps[i] - step))
         return float(self._steps[near]), float(self._values[near])
 
-    def _smooth_at(self, i: int) -> None:
-        """The average at ``i``. A value that is not finite leaves the average as it was."""
-        keep, value = self._smoothing, self._values[i]
-        average, weight = (self._smooth[i - 1], self._weights[i - 1]) if i else (0.0, 0.0)
-        if np.isfinite(value):
-            # The weight grows towards 1, so that the first values are not pulled towards 0.
-            past = keep * weight * average
-            weight = keep * weight + (1 - keep)
-            average = (past + (1 - keep) * value) / weight
-        self._smooth[i], self._weights[i] = average, weight
+    def _smooth_from(self, start: int) -> None:
+        """The average at ``start`` and after it. A value that is not finite leaves the average as it was."""
+        keep, values = self._smoothing, self.values[start:]
+        average, weight = (self._smooth[start - 1], self._weights[start - 1]) if start else (0.0, 0.0)
+        finite = np.isfinite(values)
+        # The weight grows towards 1, so that the first values are not pulled towards 0.
+        weights = 1 - (1 - weight) * keep ** np.arange(1, finite.sum() + 1)
+        averages = decayed_sums((1 - keep) * values[finite], keep, weight * average) / weights
+        last = np.cumsum(finite)  # the number of finite values up to each: where its average stands
+        self._smooth[start : self._count] = np.concatenate([[average], averages])[last]
+        self._weights[start : self._count] = np.concatenate([[weight], weights])[last]
+
+
+def decayed_sums(values: Floats, keep: float, before: float) -> Floats:
+    """[n] sums s[i] = keep * s[i - 1] + values[i], where s[-1] is ``before``: by blocks, and from block to block."""
+    count = len(values)
+    padded = np.zeros(-(-count // BLOCK) * BLOCK)
+    padded[:count] = values
+    apart = np.arange(BLOCK)[:, None] - np.arange(BLOCK)[None, :]
+    within = padded.reshape(-1, BLOCK) @ np.where(apart >= 0, keep ** np.maximum(apart, 0), 0.0).T
+    carried = np.empty(len(within))
+    for block, last in enumerate(within[:, -1].tolist()):
+        carried[block] = before
+        before = last + keep**BLOCK * before
+    return (within + carried[:, None] * keep ** np.arange(1, BLOCK + 1)).reshape(-1)[:count]
 
 
 def thinned(
@@ -119,12 +136,17 @@ def thinned(
     count = len(values)
     if count > in_full:
         width = -(-count // buckets)
-        starts = np.arange(0, count, width)
-        rows = np.minimum(starts[:, None] + np.arange(width)[None, :], count - 1)
-        low = np.where(finite, values, np.inf)[rows].argmin(axis=1)
-        high = np.where(finite, values, -np.inf)[rows].argmax(axis=1)
-        gap = finite[rows].argmin(axis=1)
-        picked = np.unique(np.concatenate([starts + low, starts + high, starts + gap, [0, count - 1]]))
-        picked = picked[picked < count]
+        rows = -(-count // width)
+        starts = np.arange(0, rows * width, width)
+
+        def padded(array: NDArray[Any], fill: float) -> NDArray[Any]:
+            """[rows, width], what is missing of the last row filled with what is never picked in it."""
+            return np.concatenate([array, np.full(rows * width - count, fill, array.dtype)]).reshape(rows, width)
+
+        low = padded(np.where(finite, values, np.inf), np.inf).argmin(axis=1)
+        high = padded(np.where(finite, values, -np.inf), -np.inf).argmax(axis=1)
+        gap = padded(finite, True).argmin(axis=1)
+        picked = np.sort(np.concatenate([starts + low, starts + high, starts + gap, [0, count - 1]]))
+        picked = picked[np.diff(picked, prepend=-1) > 0]
         steps, values, finite = steps[picked], values[picked], finite[picked]
     return steps, np.where(finite, values, np.nan)
