@@ -9,12 +9,13 @@ from uuid import uuid4
 
 import torch
 
+from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.errors import DiskFullError, OutOfMemoryError, WorldError
 from desktop_rlhf.records.runs import Run, RunStatus
 from desktop_rlhf.runs.algorithm import resolve
 from desktop_rlhf.runs.events import AdapterSaved, Halted, Noted, Progressed
-from desktop_rlhf.runs.spec import Value, with_settings
+from desktop_rlhf.runs.spec import AlgorithmSpec, Value, with_settings
 from desktop_rlhf.runs.stop import StopToken
 from desktop_rlhf.workbench.algorithms import spec_named
 from desktop_rlhf.workbench.jobs import Bench, Ending, Job
@@ -64,17 +65,24 @@ def train(bench: Bench, command: StartRun | ResumeRun, stop: StopToken) -> Job:
         if isinstance(error, GeneratorExit):
             log.end(RunStatus.INTERRUPTED, halted.reason if halted else "It was broken off.")
             raise
-        explained = explain(error)
-        if isinstance(explained, OutOfMemoryError):
-            explained = OutOfMemoryError(explained.sentence, smaller_setting(spec, inputs))
-        log.end(RunStatus.FAILED, _reason(explained))
-        raise explained from error
+        # No variable of this frame may hold the error: its traceback holds the frame, and with it all that the run
+        # had in memory, until somebody collects the cycle.
+        raise _failed(log, spec, inputs, error) from error
     finally:
         torch.set_num_threads(own_threads)
     log.end(RunStatus.STOPPED if stop.requested else RunStatus.COMPLETED)
     if not stop.requested:
         inputs.checkpoints.clear()
     return Ending(run.id, adapter_id)
+
+
+def _failed(log: RunLog, spec: AlgorithmSpec, inputs: TrainingInputs, error: BaseException) -> BaseException:
+    """Write down that the run failed, and give the error for the person."""
+    explained = explain(error)
+    if isinstance(explained, OutOfMemoryError):
+        explained = OutOfMemoryError(explained.sentence, smaller_setting(spec, inputs))
+    log.end(RunStatus.FAILED, _reason(explained))
+    return explained
 
 
 def explain(error: BaseException) -> BaseException:
