@@ -39,7 +39,7 @@ from desktop_rlhf.workbench.progress import Pace
 
 FEWEST_WAITING = 2  # groups: one that is judged and one for afterwards
 MOST_PIECES = 8
-"""Of sampling in a row while fewer wait, before a run has its turn: the labeller goes first, but training never stops."""
+"""Of sampling in a row while fewer wait, before a run has its turn: the labeller goes first, training never stops."""
 
 if TYPE_CHECKING:
     from desktop_rlhf.adapters.resident import Role

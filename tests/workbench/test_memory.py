@@ -120,9 +120,10 @@ def breaking(resolve):
 
     def broken(spec):
         def train(*arguments):
-            for count, event in enumerate(resolve(spec)(*arguments)):
+            events = resolve(spec)(*arguments)
+            for count, event in enumerate(events):
                 if count == 5:
-                    raise MemoryError
+                    events.throw(MemoryError())  # from where the algorithm stands, with all that it holds
                 yield event
 
         return train

@@ -29,9 +29,9 @@ from desktop_rlhf.gui.window import MainWindow
 from desktop_rlhf.workbench.engine import Engine
 from desktop_rlhf.workbench.messages import JobProgressed, ModelLoaded, StartRun
 
-JUDGED, EPOCHS = 12, 300
+JUDGED, EPOCHS = 8, 500
 ROUNDS, LABELS, EVERY_S = 2, PROMPTS_AT_ONCE, 10.0
-FEW_ROUNDS, FEW_LABELS, FEW_EVERY_S = 1, 2, 4.0
+FEW_ROUNDS, FEW_LABELS, FEW_EVERY_S = 1, 2, 3.0
 UNLABELLED_S = 40.0
 PATIENCE = 60  # times as long by the clock as on a machine that does nothing else
 

@@ -1,7 +1,7 @@
 """Runs of PPO by the real engine, in a process of their own, with its memory written down after every update.
 
-`python -m bench.probes.long_run FOLDER UPDATES` is that process: in the project at FOLDER it trains a reward model, then
-PPO of so many updates, then a fifth of that again. Its last line says what it measured.
+`python -m bench.probes.long_run FOLDER UPDATES` is that process: in the project at FOLDER it trains a reward model,
+then PPO of so many updates, then a fifth of that again. Its last line says what it measured.
 """
 
 from __future__ import annotations
@@ -33,12 +33,17 @@ class Soak:
     def __init__(self, project: Path) -> None:
         self._engine = Engine(project, self._hear, threads=1)
         self._mb: list[float] = []
+        self._kept_mb: list[float] = []
         self._allocated_mb: list[float] = []
         self._ended: JobEnded | None = None
 
     def run(self, algorithm: str, reward: str | None = None, **settings: Any) -> dict[str, Any]:
-        """Train, with the reward adapter where one is needed; what was held after each step and the end, in MB."""
-        self._mb, self._allocated_mb, self._ended = [], [], None
+        """Train, with the reward adapter where one is needed; what was held after each step and the end, in MB.
+
+        ``mb`` is without what the allocator keeps though it is free, which swings by tens of MB from step to step,
+        ``kept_mb`` with it. ``after_mb`` is what the program itself leaves: nothing is given back before it is read.
+        """
+        self._mb, self._kept_mb, self._allocated_mb, self._ended = [], [], [], None
         self._engine.submit(StartRun(algorithm, algorithm, settings, reward_adapter_id=reward))
         self._engine.run_until_idle()
         ended = self._ended
@@ -47,6 +52,7 @@ class Soak:
         return {
             "adapter_id": ended.adapter_id,
             "mb": self._mb,
+            "kept_mb": self._kept_mb,
             "allocated_mb": self._allocated_mb,
             "after_mb": resident_mb(),
             "allocated_after_mb": allocated_mb(),
@@ -57,6 +63,8 @@ class Soak:
 
     def _hear(self, news: News) -> None:
         if isinstance(news, RunSaid) and isinstance(news.event, StepTaken):
+            self._kept_mb.append(resident_mb())
+            trim()
             self._mb.append(resident_mb())
             self._allocated_mb.append(allocated_mb())
         elif isinstance(news, EngineFailed):
@@ -68,10 +76,25 @@ class Soak:
 class _Mallinfo2(ctypes.Structure):
     """What glibc's allocator says of itself, in bytes; see malloc(3)."""
 
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-    ]
+    _fields_ = (
+        ("arena", ctypes.c_size_t),
+        ("ordblks", ctypes.c_size_t),
+        ("smblks", ctypes.c_size_t),
+        ("hblks", ctypes.c_size_t),
+        ("hblkhd", ctypes.c_size_t),
+        ("usmblks", ctypes.c_size_t),
+        ("fsmblks", ctypes.c_size_t),
+        ("uordblks", ctypes.c_size_t),
+        ("fordblks", ctypes.c_size_t),
+        ("keepcost", ctypes.c_size_t),
+    )
+
+
+def trim() -> None:
+    """Have glibc give the system what is free; other libraries have no such call."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(ctypes.c_size_t(0))
 
 
 def allocated_mb() -> float:

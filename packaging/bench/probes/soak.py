@@ -1,4 +1,4 @@
-"""How much memory grows while PPO trains for long, for a tiny model and the starter model, and what a run leaves behind.
+"""How much memory grows while PPO trains for long, of a tiny model and of the starter model, and what a run leaves.
 
 Every run is made by the real engine, in a process of its own with automatic collection off, as in the window.
 """
@@ -40,6 +40,7 @@ def summary(found: Mapping[str, Any]) -> dict[str, object]:
     return {
         "updates": len(runs[0]["mb"]),
         "slope": round(growth(runs[0]["mb"]), 3),
+        "slope_with_what_is_free": round(growth(runs[0]["kept_mb"]), 3),
         "slope_allocated": round(growth(runs[0]["allocated_mb"]), 3),
         "before_mb": round(before["mb"], 1),
         "highest_mb": round(max(runs[0]["mb"]), 1),
