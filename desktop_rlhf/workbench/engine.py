@@ -38,6 +38,10 @@ from desktop_rlhf.workbench.messages import (
 )
 from desktop_rlhf.workbench.progress import Pace
 
+FEWEST_WAITING = 2  # groups: one that is judged and one for afterwards
+MOST_PIECES = 8
+"""Of sampling in a row while fewer wait, before a run has its turn: the labeller goes first, training never stops."""
+
 if TYPE_CHECKING:
     from desktop_rlhf.adapters.resident import Role
     from desktop_rlhf.workbench.jobs import Bench, Ending, Job
@@ -198,10 +202,21 @@ class Engine:
             self._inbox.get()()
 
     def _turn(self) -> None:
-        """One piece of work for the first job that samples and one for the first run."""
-        for is_training in (False, True):
-            if task := self._first(is_training):
-                self._advance(task)
+        """One piece of work for the first job that samples, several when that is urgent, and one for the first run."""
+        for _ in range(MOST_PIECES):
+            task = self._first(is_training=False)
+            if task is None:
+                break
+            self._advance(task)
+            if not self._urgent(task) or not self._inbox.empty():
+                break
+        if task := self._first(is_training=True):
+            self._advance(task)
+
+    def _urgent(self, task: _Task) -> bool:
+        """Whether the labeller is about to wait for what ``task`` writes. Done at once it takes no more of training."""
+        assert self._bench is not None
+        return isinstance(task.command, SampleGroups) and self._bench.store.completions.waiting() < FEWEST_WAITING
 
     def _first(self, is_training: bool) -> _Task | None:
         """The job of a kind that can go on now: one that was told to stop, or the first unless it is paused."""
@@ -234,11 +249,14 @@ class Engine:
         except WorldError as error:
             self._end(task, RunStatus.FAILED, error.sentence, error.next_step)
         except Exception as error:
-            known = self._explain(error)
-            if isinstance(known, WorldError):
-                self._end(task, RunStatus.FAILED, known.sentence, known.next_step)
-            else:
-                self._end(task, RunStatus.FAILED, f"A fault in the program: {error!r}.", trace=traceback.format_exc())
+            self._fail(task, error)
+
+    def _fail(self, task: _Task, error: Exception) -> None:
+        known = self._explain(error)
+        if isinstance(known, WorldError):
+            self._end(task, RunStatus.FAILED, known.sentence, known.next_step)
+        else:
+            self._end(task, RunStatus.FAILED, f"A fault in the program: {error!r}.", trace=traceback.format_exc())
 
     def _job(self, task: _Task) -> Job:
         from desktop_rlhf.workbench import estimate_job, jobs, training_job

@@ -28,7 +28,7 @@ from desktop_rlhf.workbench.messages import (
 )
 
 PROMPTS_PER_BATCH = 128
-FIRST_PROMPTS = 2  # a small first batch, so that there soon is something to label
+FIRST_PROMPTS = 2  # a small first batch where nothing waits, so that there soon is something to label
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,10 @@ def sample_groups(bench: Bench, command: SampleGroups, stop: StopToken) -> Job:
     """Sample and store one group of completions per prompt, to be labelled."""
     count = command.completions_per_prompt
     total = len(command.prompt_ids)
+    # Few rows take nearly as long as many, so where something waits a small batch is only dear.
+    first = PROMPTS_PER_BATCH if bench.store.completions.waiting() else FIRST_PROMPTS
     with _Speaker(bench, command.adapter_id) as name:
-        for start, end in _batches(total):
+        for start, end in _batches(total, first):
             prompts = [bench.store.prompts.get(prompt_id) for prompt_id in command.prompt_ids[start:end]]
             seeds = [derive_seed(command.seed, p.id, k) for p in prompts for k in range(count)]
             for part in _draw(bench, name, prompts, seeds, command.sampler, stop):
@@ -152,11 +154,11 @@ class _Speaker:
             self._bench.model.detach(self._name)
 
 
-def _batches(total: int) -> Iterator[tuple[int, int]]:
-    """(start, end) of consecutive batches, the first one small."""
+def _batches(total: int, first: int = FIRST_PROMPTS) -> Iterator[tuple[int, int]]:
+    """(start, end) of consecutive batches, the first one of ``first``."""
     start = 0
     while start < total:
-        end = min(total, start + (FIRST_PROMPTS if start == 0 else PROMPTS_PER_BATCH))
+        end = min(total, start + (first if start == 0 else PROMPTS_PER_BATCH))
         yield start, end
         start = end
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+STATUS = Path("/proc/self/status")
+
 
 def reset_peak() -> None:
     """Begin a new measurement where the system can (Linux); elsewhere the peak is that of the whole process."""

@@ -63,15 +63,22 @@ def train(bench: Bench, command: StartRun | ResumeRun, stop: StopToken) -> Job:
         if isinstance(error, GeneratorExit):
             log.end(RunStatus.INTERRUPTED, halted.reason if halted else "It was broken off.")
             raise
-        known = explained(error, spec, inputs)
-        log.end(RunStatus.FAILED, _reason(known))
-        raise known from error
+        # No variable of this frame may hold the error: its traceback holds the frame, and with it all that the run
+        # had in memory, until somebody collects the cycle.
+        raise _failed(log, spec, inputs, error) from error
     finally:
         torch.set_num_threads(own_threads)
     log.end(RunStatus.STOPPED if stop.requested else RunStatus.COMPLETED)
     if not stop.requested:
         inputs.checkpoints.clear()
     return Ending(run.id, adapter_id)
+
+
+def _failed(log: RunLog, spec: AlgorithmSpec, inputs: TrainingInputs, error: BaseException) -> BaseException:
+    """Write down that the run failed, and give the error for the person."""
+    known = explained(error, spec, inputs)
+    log.end(RunStatus.FAILED, _reason(known))
+    return known
 
 
 def explain(error: BaseException) -> BaseException:

@@ -191,5 +191,19 @@ PROBES = (
     Probe(
         "key_to_paint", (Figure("ms from a key to the paint of the next pair while training, p95", ("ours",), 100.0),)
     ),
+    Probe(
+        "soak",
+        (
+            Figure("MB that 100 updates of PPO add, tiny model", ("tiny", "slope"), 1.0),
+            Figure("MB that 100 updates of PPO add, starter model", ("starter", "slope"), 1.0),
+        ),
+    ),
+    Probe(
+        "labelling",
+        (
+            Figure("% by which labelling slows training down", ("ours",), 25.0),
+            Figure("ms that the labeller waited for a pair, at most", ("wait_ms_by_clock", "max"), 1000.0),
+        ),
+    ),
 )
 NAMES = tuple(one.name for one in (*WORKS, *PROBES))

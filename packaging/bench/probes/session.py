@@ -35,11 +35,15 @@ ANSWERS = (
 
 
 @contextmanager
-def prepared(judged: int = 0, waiting: int = 0) -> Iterator[Path]:
-    """A project with the starter model and prompts, and pairs that are judged or wait, in a folder that goes away."""
+def prepared(judged: int = 0, waiting: int = 0, base_model: Path | None = None) -> Iterator[Path]:
+    """A project with the starter prompts, and pairs that are judged or wait, in a folder that goes away.
+
+    Args:
+        base_model: its folder; None is the starter model.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "project"
-        project = Project.create(path, name="Probe")
+        project = Project.create(path, name="Probe", base_model=str(base_model) if base_model else None)
         prompts = project.prompts(Split.TRAIN)
         project.close()
         store = Store.open(path / STORE_FILE)

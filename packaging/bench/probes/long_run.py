@@ -1,0 +1,125 @@
+"""Runs of PPO by the real engine, in a process of their own, with its memory written down after every update.
+
+`python -m bench.probes.long_run FOLDER UPDATES` is that process: in the project at FOLDER it trains a reward model,
+then PPO of so many updates, then a fifth of that again. Its last line says what it measured.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from desktop_rlhf.records.runs import RunStatus
+from desktop_rlhf.runs.events import StepTaken
+from desktop_rlhf.workbench.engine import Engine
+from desktop_rlhf.workbench.memory import resident_mb
+from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, News, RunSaid, StartRun
+
+PPO: dict[str, Any] = {
+    "prompts_per_update": 2,
+    "completions_per_prompt": 2,
+    "max_new_tokens": 12,
+    "ppo_epochs": 1,
+}
+
+
+class Soak:
+    """An engine on this thread that says how much memory the process holds whenever a run took a step."""
+
+    def __init__(self, project: Path) -> None:
+        self._engine = Engine(project, self._hear, threads=1)
+        self._mb: list[float] = []
+        self._kept_mb: list[float] = []
+        self._allocated_mb: list[float] = []
+        self._ended: JobEnded | None = None
+
+    def run(self, algorithm: str, reward: str | None = None, **settings: Any) -> dict[str, Any]:
+        """Train, with the reward adapter where one is needed; what was held after each step and the end, in MB.
+
+        ``mb`` is without what the allocator keeps though it is free, which swings by tens of MB from step to step,
+        ``kept_mb`` with it. ``after_mb`` is what the program itself leaves: nothing is given back before it is read.
+        """
+        self._mb, self._kept_mb, self._allocated_mb, self._ended = [], [], [], None
+        self._engine.submit(StartRun(algorithm, algorithm, settings, reward_adapter_id=reward))
+        self._engine.run_until_idle()
+        ended = self._ended
+        if ended is None or ended.status is not RunStatus.COMPLETED:
+            raise RuntimeError(f"{algorithm} failed: {ended.reason + ended.traceback if ended else ''}")
+        return {
+            "adapter_id": ended.adapter_id,
+            "mb": self._mb,
+            "kept_mb": self._kept_mb,
+            "allocated_mb": self._allocated_mb,
+            "after_mb": resident_mb(),
+            "allocated_after_mb": allocated_mb(),
+        }
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def _hear(self, news: News) -> None:
+        if isinstance(news, RunSaid) and isinstance(news.event, StepTaken):
+            self._kept_mb.append(resident_mb())
+            trim()
+            self._mb.append(resident_mb())
+            self._allocated_mb.append(allocated_mb())
+        elif isinstance(news, EngineFailed):
+            raise RuntimeError(news.sentence + news.traceback)
+        elif isinstance(news, JobEnded):
+            self._ended = news
+
+
+class _Mallinfo2(ctypes.Structure):
+    """What glibc's allocator says of itself, in bytes; see malloc(3)."""
+
+    _fields_ = (
+        ("arena", ctypes.c_size_t),
+        ("ordblks", ctypes.c_size_t),
+        ("smblks", ctypes.c_size_t),
+        ("hblks", ctypes.c_size_t),
+        ("hblkhd", ctypes.c_size_t),
+        ("usmblks", ctypes.c_size_t),
+        ("fsmblks", ctypes.c_size_t),
+        ("uordblks", ctypes.c_size_t),
+        ("fordblks", ctypes.c_size_t),
+        ("keepcost", ctypes.c_size_t),
+    )
+
+
+def trim() -> None:
+    """Have glibc give the system what is free; other libraries have no such call."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(ctypes.c_size_t(0))
+
+
+def allocated_mb() -> float:
+    """What the program asked for and did not give back: what is resident beyond it is the allocator's own keeping."""
+    mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo2 is None:
+        return 0.0
+    mallinfo2.restype = _Mallinfo2
+    said = mallinfo2()
+    return (said.uordblks + said.hblkhd) / 1e6
+
+
+def main() -> None:
+    folder, updates = Path(sys.argv[1]), int(sys.argv[2])
+    gc.disable()  # as the window does; the engine frees by reference count
+    soak = Soak(folder)
+    try:
+        reward = soak.run("reward", epochs=1)["adapter_id"]
+        before = {"mb": resident_mb(), "allocated_mb": allocated_mb()}
+        first = soak.run("ppo", reward, **PPO, updates=updates)
+        second = soak.run("ppo", reward, **PPO, updates=max(2, updates // 5))
+    finally:
+        soak.close()
+    print(json.dumps({"before": before, "first": first, "second": second, "garbage": gc.collect()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""How much memory grows while PPO trains for long, of a tiny model and of the starter model, and what a run leaves.
+
+Every run is made by the real engine, in a process of its own with automatic collection off, as in the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import linear_regression
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench.probes.figures import say, small
+from bench.probes.session import prepared
+from bench.processes import python_of, said
+from bench.tiny_model import make
+from desktop_rlhf.settings import starter_model_path
+
+JUDGED = 24
+TINY_UPDATES, STARTER_UPDATES, FEW_UPDATES = 500, 50, 20
+NOT_COUNTED = 0.1  # the first part of a run, in which libraries and the allocator fill what they keep
+
+
+def growth(mb: Sequence[float]) -> float:
+    """MB for each 100 updates: the least-squares slope over all but the first part of them."""
+    first = int(NOT_COUNTED * len(mb))
+    return 100 * linear_regression(range(len(mb) - first), mb[first:]).slope
+
+
+def soaked(updates: int, base_model: Path | None) -> dict[str, Any]:
+    """What one process measured; see ``bench.probes.long_run``."""
+    with prepared(JUDGED, base_model=base_model) as project:
+        return said([python_of("own"), "-m", "bench.probes.long_run", project, str(updates)], project.parent)
+
+
+def summary(found: Mapping[str, Any]) -> dict[str, object]:
+    """Slopes by what was measured, and by how much more than before is held after each run."""
+    before, runs = found["before"], [found["first"], found["second"]]
+    return {
+        "updates": len(runs[0]["mb"]),
+        "slope": round(growth(runs[0]["mb"]), 3),
+        "slope_with_what_is_free": round(growth(runs[0]["kept_mb"]), 3),
+        "slope_allocated": round(growth(runs[0]["allocated_mb"]), 3),
+        "before_mb": round(before["mb"], 1),
+        "highest_mb": round(max(runs[0]["mb"]), 1),
+        "left_mb": [round(run["after_mb"] - before["mb"], 1) for run in runs],
+        "left_allocated_mb": [round(run["allocated_after_mb"] - before["allocated_mb"], 1) for run in runs],
+        "garbage": found["garbage"],
+    }
+
+
+def main() -> None:
+    few = small(__doc__)
+    with TemporaryDirectory() as folder:
+        tiny = soaked(FEW_UPDATES if few else TINY_UPDATES, make(Path(folder) / "tiny", starter_model_path()))
+    # The tiny one stands for both where little is to be done.
+    starter = tiny if few else soaked(STARTER_UPDATES, None)
+    models = {"tiny": summary(tiny), "starter": summary(starter)}
+    say(max(float(str(one["slope"])) for one in models.values()), "MB for 100 updates", **models)
+
+
+if __name__ == "__main__":
+    main()
