@@ -68,7 +68,7 @@ class Soak:
             self._mb.append(resident_mb())
             self._allocated_mb.append(allocated_mb())
         elif isinstance(news, EngineFailed):
-            raise RuntimeError(news.sentence + news.traceback)
+            raise RuntimeError(news.reason + news.traceback)
         elif isinstance(news, JobEnded):
             self._ended = news
 
