@@ -1,8 +1,8 @@
 """Decoders: they read prompts and then take one token a row at a time, for many rows at once.
 
 A row is one completion. The fused decoder reads each prompt once however many completions it gets, without padding,
-keeps what was read in memory that is laid out once, and multiplies by weights into which the adapter is folded. It is
-there where the fused forward is; elsewhere the model's own forward decodes, a batch at a time.
+and keeps what was read in memory that is laid out once. It is there where the fused forward is; elsewhere the model's
+own forward decodes, a batch at a time.
 """
 
 from __future__ import annotations
@@ -198,49 +198,59 @@ class FusedDecoder:
         sizes = [self._heads * self._size, self._key_heads * self._size, self._key_heads * self._size]
         for number, layer in enumerate(self._layers):
             normed = rms_norm(x, x.shape[-1:], layer.attention_norm, layer.eps)
-            parts = _product(normed, layer.query_key_value).split(sizes, dim=-1)
+            parts = layer.query_key_value(normed).split(sizes, dim=-1)
             query, key, value = (part.unflatten(-1, (-1, self._size)) for part in parts)
-            x = x + _product(attend(number, rotated(query, *turn), rotated(key, *turn), value), layer.out)
+            x = x + layer.out(attend(number, rotated(query, *turn), rotated(key, *turn), value))
             normed = rms_norm(x, x.shape[-1:], layer.mlp_norm, layer.eps)
-            gate, up = _product(normed, layer.gate_up).chunk(2, dim=-1)
-            x = x + _product(silu(gate).mul_(up), layer.down)
+            gate, up = layer.gate_up(normed).chunk(2, dim=-1)
+            x = x + layer.down(silu(gate).mul_(up))
         return rms_norm(x, x.shape[-1:], self._norm.weight, self._norm.variance_epsilon)
 
 
-_Weights = list[tuple[Tensor, Tensor | None]]
-"""One product or several side by side, each a weight with its bias."""
+class _Products:
+    """Layers that read the same input, their outputs side by side, under an adapter or none.
+
+    In float32 the adapter is folded into a copy of the base's weights, in which all is one product. In bfloat16 most of
+    what an adapter adds is less than the last place of a weight and would be lost, so there it stays beside them.
+    """
+
+    @torch.no_grad()
+    def __init__(self, modules: Sequence[Any], adapter: str | None) -> None:
+        bases = [module.base_layer if isinstance(module, LoraLayer) else module for module in modules]
+        self._weights = [(base.weight, base.bias) for base in bases]
+        self._down: Tensor | None = None
+        self._ups: list[Tensor] = []
+        if adapter is None:
+            return
+        downs = [module.lora_A[adapter].weight for module in modules]
+        ups = [module.lora_B[adapter].weight * module.scaling[adapter] for module in modules]
+        dtype, bias = bases[0].weight.dtype, bases[0].bias
+        if dtype == torch.float32:
+            whole = [base.weight.addmm(up, down) for base, up, down in zip(bases, ups, downs, strict=True)]
+            self._weights = [(torch.cat(whole), None if bias is None else torch.cat([base.bias for base in bases]))]
+        else:
+            self._down, self._ups = torch.cat(downs).to(dtype), [up.to(dtype) for up in ups]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[N, H] to [N, all outputs]."""
+        parts = [linear(x, weight, bias) for weight, bias in self._weights]
+        if self._down is not None:
+            lows = linear(x, self._down).split([up.shape[1] for up in self._ups], dim=1)
+            for part, low, up in zip(parts, lows, self._ups, strict=True):
+                part.addmm_(low, up.t())
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 class _Layer:
-    """The weights of one layer, with an adapter folded in; without one they are the base's own, not copied."""
+    """The weights of one layer; without an adapter they are the base's own, not copied."""
 
     def __init__(self, layer: Any, adapter: str | None) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.attention_norm = layer.input_layernorm.weight
         self.mlp_norm = layer.post_attention_layernorm.weight
         self.eps = layer.input_layernorm.variance_epsilon
-        self.query_key_value = _folded([attention.q_proj, attention.k_proj, attention.v_proj], adapter)
-        self.out = _folded([attention.o_proj], adapter)
-        self.gate_up = _folded([mlp.gate_proj, mlp.up_proj], adapter)
-        self.down = _folded([mlp.down_proj], adapter)
+        self.query_key_value = _Products([attention.q_proj, attention.k_proj, attention.v_proj], adapter)
+        self.out = _Products([attention.o_proj], adapter)
+        self.gate_up = _Products([mlp.gate_proj, mlp.up_proj], adapter)
+        self.down = _Products([mlp.down_proj], adapter)
         self.values_size = attention.v_proj.out_features
-
-
-@torch.no_grad()
-def _folded(modules: Sequence[Any], adapter: str | None) -> _Weights:
-    """The base's weights are never written: an adapter is folded into a copy, in which the products are one."""
-    plain = [module.base_layer if isinstance(module, LoraLayer) else module for module in modules]
-    if adapter is None:
-        return [(own.weight, own.bias) for own in plain]
-    whole = []
-    for own, module in zip(plain, modules, strict=True):
-        down, up = module.lora_A[adapter].weight, module.lora_B[adapter].weight
-        whole.append((own.weight.float().addmm(up, down, alpha=module.scaling[adapter])).to(own.weight.dtype))
-    biases = [own.bias for own in plain]
-    return [(torch.cat(whole), None if biases[0] is None else torch.cat(biases))]
-
-
-def _product(x: Tensor, weights: _Weights) -> Tensor:
-    if len(weights) == 1:
-        return linear(x, *weights[0])
-    return torch.cat([linear(x, weight, bias) for weight, bias in weights], dim=-1)

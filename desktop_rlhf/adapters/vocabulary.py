@@ -1,8 +1,8 @@
 """The projection onto the vocabulary, for what is scored or learned from: float32, and never all of it at once.
 
 The logits of one micro-batch, their softmax and its gradient would be the largest tensors of a training step. Each
-token's log-probability has one gradient with respect to its hidden state, W_target - sum p_v W_v, so that is made in
-the forward, some rows at a time, and the logits are forgotten.
+token's log-probability has one gradient with respect to its hidden state, the sum over v of p_v (W_target - W_v), so
+that is made in the forward, some rows at a time, and the logits are forgotten.
 """
 
 from __future__ import annotations
@@ -37,16 +37,15 @@ class Vocabulary:
     def logits(self, hidden: Tensor) -> Tensor:
         """[M, H] hidden states to [M, V] logits, both float32, without a gradient."""
         weight, bias = self._projection.weight, self._projection.bias
-        # As many rows as in other steps: each new shape costs, see fused.MULTIPLE.
-        rows = pad(hidden, (0, 0, 0, -len(hidden) % MULTIPLE))
         if weight.dtype == torch.float32:
-            logits = linear(rows, weight, bias)
+            logits = linear(hidden, weight, bias)
         else:
             if self._wide is None:
                 self._wide = weight.detach().float()
+            # As many rows as in other steps: each new shape costs, see fused.MULTIPLE.
+            rows = pad(hidden, (0, 0, 0, -len(hidden) % MULTIPLE))
             with short_products():
-                logits = linear(rows, self._wide, None if bias is None else bias.float())
-        logits = logits[: len(hidden)]
+                logits = linear(rows, self._wide, None if bias is None else bias.float())[: len(hidden)]
         return logits.div_(self._cap).tanh_().mul_(self._cap) if self._cap else logits
 
     def scores(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> TokenScores:
@@ -67,11 +66,16 @@ class Vocabulary:
         if not learns:
             return scores, hidden[:0]
         weight = self._projection.weight
-        of_target = weight[targets].float()
+        # The target's own part is taken out of the product: of a likely token the two would cancel, and the gradient be
+        # what rounding left.
+        place = targets.unsqueeze(-1)
+        probabilities.scatter_(-1, place, 0.0)
+        others = probabilities.sum(-1, keepdim=True)
         if slopes is not None:
-            of_target *= slopes.gather(-1, targets.unsqueeze(-1))
+            others = others * slopes.gather(-1, place)
             probabilities.mul_(slopes)
-        return scores, (of_target - (probabilities.to(weight.dtype) @ weight).float()) / temperature
+        rest = (probabilities.to(weight.dtype) @ weight).float()
+        return scores, (others * weight[targets].float() - rest) / temperature
 
 
 class _Scores(torch.autograd.Function):

@@ -24,6 +24,12 @@ MOST_TOKENS = 128
 MOST_ROWS = 64
 """Decoded at once; beyond it a step takes longer in proportion, and more memory."""
 
+MOST_READ = 1024
+"""Tokens of prompts that are read at once, or a single longer prompt."""
+
+MOST_KEPT = 32_768
+"""Tokens of all rows together, each as long as the longest may become: their keys and values are laid out at once."""
+
 CHUNK = 256  # of the vocabulary
 WITHOUT_DOUBLE = ("mps",)  # devices that lack double precision; the CPU draws for them
 
@@ -47,6 +53,11 @@ class Written:
 Sampling: TypeAlias = Generator[Progressed | Written, None, list[Drawn] | None]
 
 
+def most_rows(completions: int, copies: int, longest: int) -> int:
+    """How many rows of up to ``longest`` tokens are decoded at once; ``copies`` of one prompt are never parted."""
+    return min(completions, max(copies, min(MOST_ROWS, MOST_KEPT // longest)))
+
+
 class _Decode:
     """The state between yields. A row is one completion; finished rows leave, and waiting ones enter."""
 
@@ -63,8 +74,8 @@ class _Decode:
         self._prompts = prompts
         self._copies = copies = len(seeds) // len(prompts)
         self._waiting = deque(range(len(prompts)))
-        most = min(len(seeds), max(MOST_ROWS, copies))
-        self._decoder = decoder(model, adapter, most, max(map(len, prompts)) + sampler.max_new_tokens)
+        longest = max(map(len, prompts)) + sampler.max_new_tokens
+        self._decoder = decoder(model, adapter, most_rows(len(seeds), copies, longest), longest)
         self._alive: list[int] = []  # the completion in each of the decoder's rows
         self._hidden: Tensor | None = None
         draws = [torch.rand(sampler.max_new_tokens, generator=torch.Generator().manual_seed(s)) for s in seeds]
@@ -90,7 +101,8 @@ class _Decode:
     @torch.no_grad()
     def advance(self) -> list[Written]:
         """Draw some tokens for every row, and give the prompts that are done with them."""
-        self._admit()
+        if self._admit() and self._may_admit:
+            return []  # the others in the next piece
         done: list[Written] = []
         for _ in range(max(1, min(MOST_STEPS, MOST_TOKENS // len(self._alive)))):
             done += self._step()
@@ -98,21 +110,33 @@ class _Decode:
                 break
         return done
 
-    def _admit(self) -> None:
-        """Let waiting prompts in where there is room for several at once: reading one alone costs nearly as much."""
+    @property
+    def _may_admit(self) -> bool:
+        """Whether prompts wait and there is room for several: reading one alone costs nearly as much."""
         count = min(len(self._waiting), self._decoder.room // self._copies)
-        if count == 0 or (self._alive and count < min(len(self._waiting), MOST_ROWS // 4 // self._copies)):
-            return
-        places = [self._waiting.popleft() for _ in range(count)]
+        return count > 0 and (not self._alive or count >= min(len(self._waiting), MOST_ROWS // 4 // self._copies))
+
+    def _admit(self) -> bool:
+        """Let some waiting prompts in, and tell whether any came."""
+        if not self._may_admit:
+            return False
+        places: list[int] = []
+        tokens = 0
+        for _ in range(self._decoder.room // self._copies):
+            if not self._waiting or (places and tokens + len(self._prompts[self._waiting[0]]) > MOST_READ):
+                break
+            places.append(self._waiting.popleft())
+            tokens += len(self._prompts[places[-1]])
         hidden = self._decoder.admit([self._prompts[place] for place in places], self._copies)
         self._hidden = hidden if self._hidden is None else torch.cat((self._hidden, hidden))
         self._alive += [place * self._copies + copy for place in places for copy in range(self._copies)]
+        return True
 
     def _step(self) -> list[Written]:
         assert self._hidden is not None, "rows are admitted first"
         steps = torch.tensor([len(self._written[index]) for index in self._alive])
         uniforms = self._uniforms[self._alive, steps].to(self._model.device)
-        tokens = self._draw(self._model.base.get_output_embeddings()(self._hidden), uniforms)
+        tokens = self._draw(self._model.vocabulary.logits(self._hidden.float()), uniforms)
         staying, done = [], []
         for row, (index, token) in enumerate(zip(self._alive, tokens.tolist(), strict=True)):
             self._written[index].append(token)
@@ -139,10 +163,6 @@ class _Decode:
 
     def _draw(self, logits: Tensor, uniforms: Tensor) -> Tensor:
         """[R] the next token of each row, by inverting its distribution at that row's next uniform."""
-        logits = logits.float()
-        cap = getattr(self._model.base.config.get_text_config(), "final_logit_softcapping", None)
-        if cap:
-            logits = torch.tanh(logits / cap) * cap
         if self._sampler.temperature == 0:
             return logits.argmax(-1)
         return inverted(filtered_weights(logits, self._sampler), uniforms)

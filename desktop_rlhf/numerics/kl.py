@@ -17,7 +17,7 @@ def kl_tokens(policy_logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor,
         [B, C] nats; k3 is never negative.
     """
     log_ratio = torch.where(mask, reference_logprobs - policy_logprobs, 0.0)
-    return -log_ratio if estimator == "k1" else torch.exp(log_ratio) - 1 - log_ratio
+    return -log_ratio if estimator == "k1" else torch.expm1(log_ratio) - log_ratio
 
 
 def kl_k1(policy_logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
     def state() -> State:
         """Where the last step left everything, with the rollout that is being learned from."""
         return {
-            "place": {"step": at.step, "epoch": at.epoch, "alarmed": at.alarmed},
+            "place": {"step": at.step, "taken": at.taken, "epoch": at.epoch, "alarmed": at.alarmed},
             "measured": at.measured.sums,
             "episodes": [episode.state() for episode in at.episodes],
             "rollouts": rollouts.state(),
@@ -192,18 +192,19 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
             break
         first, metrics = at.episodes[0], {**learner.finish(), **at.measured.means()}
         at.next()
+        at.taken += 1
         yield StepTaken(at.step, spec.updates, metrics)
         text = model.completion_text(first.drawn[0].completion_ids)
         yield SampleShown(at.step, first.prompt, text, first.scores[0].item())
 
     if stop.requested:
         yield from inputs.checkpoints.keep(state)
-    sha256 = model.save_adapter(policy, inputs.output_path) if at.step else None
+    sha256 = model.save_adapter(policy, inputs.output_path) if at.taken else None
     for name in (policy, reference, reward_model.name):
         if name is not None:
             model.detach(name)
     if sha256:  # a run stopped before its first update learned nothing
-        yield AdapterSaved(str(inputs.output_path), sha256, {"updates": at.step, **learned.report()})
+        yield AdapterSaved(str(inputs.output_path), sha256, {"updates": at.taken, **learned.report()})
 
 
 class Averages:
@@ -234,7 +235,8 @@ class _Place:
     """How far a run is, between two optimiser steps.
 
     Attributes:
-        step:     updates that are done.
+        step:     updates that are done or were left.
+        taken:    updates that were learned from.
         epoch:    passes over the present rollout that are done.
         alarmed:  whether the KL's alarm was given.
         measured: of the passes that are done.
@@ -242,6 +244,7 @@ class _Place:
     """
 
     step: int = 0
+    taken: int = 0
     epoch: int = 0
     alarmed: bool = False
     measured: Averages = field(default_factory=Averages)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import torch
 
 from desktop_rlhf.adapters.batches import MOST_TOKENS
+from desktop_rlhf.adapters.decoding import decoder
 from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import TrainingInputs, group_ids, ids_of
+from desktop_rlhf.completions.sampling import most_rows
 from desktop_rlhf.runs.common import LoraSpec
 from desktop_rlhf.runs.spec import AlgorithmSpec
 
 SAID = ("not enough memory", "MPS backend out of memory")
+WRITTEN = "max_new_tokens"
 SHORTEST = 8  # tokens; less is no training
 
 Size: TypeAlias = tuple[int, int, int]
@@ -33,7 +36,7 @@ def smaller_setting(spec: AlgorithmSpec, inputs: TrainingInputs) -> str:
     model.new_adapter("trial", rank=spec.lora_rank, alpha=spec.lora_alpha, seed=0)
     try:
         for name, value, largest in _candidates(spec, inputs):
-            if all(_fits(model, *size) for size in largest):
+            if all(_fits(model, *size) for size in largest) and (name != WRITTEN or _writes(spec, inputs, value)):
                 return f"Set {name} to {value}: a step of that size was tried and fits."
     finally:
         model.detach("trial")
@@ -43,12 +46,13 @@ def smaller_setting(spec: AlgorithmSpec, inputs: TrainingInputs) -> str:
 def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, int, list[Size]]]:
     """(setting, value, the largest micro-batches under it), ever smaller."""
     settings = spec.as_settings()
-    if "max_new_tokens" in settings:
-        prompt = max(len(inputs.model.prompt_ids(prompt.messages)) for prompt in inputs.prompts)
-        value = int(settings["max_new_tokens"])
+    if WRITTEN in settings:
+        prompt = _longest_prompt(inputs)
+        value = int(settings[WRITTEN])
         while (value := value * 3 // 4) >= SHORTEST:
             alone = (prompt, value, int(settings["completions_per_prompt"]))
-            yield "max_new_tokens", value, [alone, (1, min(MOST_TOKENS, spec.max_length) - 1, 1)]
+            update = int(settings["prompts_per_update"]) * (alone[0] + alone[1] * alone[2])
+            yield WRITTEN, value, [alone, (1, min(MOST_TOKENS, spec.max_length, update) - 1, 1)]
         return
     sizes = sorted(_sizes(inputs), key=lambda size: size[0] + size[1])
     lengths = [prompt + completion for prompt, completion, _ in sizes if prompt + completion <= spec.max_length]
@@ -58,6 +62,28 @@ def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, i
         alone = max(kept, key=lambda size: size[0] + size[1] * size[2])
         together = (1, min(MOST_TOKENS, value) - 1, 1)  # a forward that several share, all of it completion at worst
         yield "max_length", value, [alone, together]
+
+
+def _longest_prompt(inputs: TrainingInputs) -> int:
+    return max(len(inputs.model.prompt_ids(prompt.messages)) for prompt in inputs.prompts)
+
+
+def _writes(spec: LoraSpec, inputs: TrainingInputs, tokens: int) -> bool:
+    """Whether the memory that writing so many tokens takes can be laid out."""
+    settings, longest = spec.as_settings(), _longest_prompt(inputs) + tokens
+    copies = int(settings["completions_per_prompt"])
+    rows = most_rows(copies * int(settings["prompts_per_update"]), copies, longest)
+    return _without_running_out(lambda: decoder(inputs.model, "trial", rows, longest))
+
+
+def _without_running_out(work: Callable[[], object]) -> bool:
+    try:
+        work()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
 
 
 def _sizes(inputs: TrainingInputs) -> Iterator[Size]:
@@ -74,10 +100,6 @@ def _fits(model: ResidentModel, prompt: int, completion: int, count: int) -> boo
     """Whether one forward and backward of this size, over made-up ids, goes through."""
     model.take_role(Role("trial", trainable=True))
     packed = pack([([0] * max(prompt, 1), [[0] * completion] * count)], model.device)
-    try:
-        completion_logprobs(model, hidden_states(model, packed), packed).sum().backward()
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        return False
-    return True
+    return _without_running_out(
+        lambda: completion_logprobs(model, hidden_states(model, packed), packed).sum().backward()
+    )

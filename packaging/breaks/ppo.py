@@ -108,8 +108,8 @@ PPO: tuple[Row | Advice, ...] = (
                 "k3 takes the ratio upside down",
                 NUMERICS + "k1_and_k3_estimate_the_exact_kl",
                 "desktop_rlhf/numerics/kl.py",
-                "torch.exp(log_ratio) - 1 - log_ratio",
-                "torch.exp(-log_ratio) - 1 + log_ratio",
+                "torch.expm1(log_ratio) - log_ratio",
+                "torch.expm1(-log_ratio) + log_ratio",
             ),
             Break(
                 "The alarm does not ask what chance explains",

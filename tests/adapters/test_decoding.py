@@ -75,6 +75,25 @@ def test_that_a_model_in_bfloat16_decodes_near_what_it_says_itself(llama) -> Non
         assert (state - own).abs().max() < 0.1 * own.abs().max()
 
 
+@torch.no_grad()
+def test_that_a_decoder_of_a_short_base_says_what_is_learned_from(llama) -> None:
+    """Folded into weights of bfloat16, what is learned first would be less than their last place and be lost."""
+    model = made(MAKERS["llama"], llama.tokenizer, torch.bfloat16)
+    for name, parameter in model._adapter_parameters("one"):
+        if "lora_B" in name:
+            parameter.mul_(1e-3)
+    shifts = []
+    for adapter in ("one", None):
+        model.take_role(Role(adapter))
+        packed = pack([(prompt, [[5]]) for prompt in PROMPTS])
+        learned_from = hidden_states(model, packed)[packed.rows, packed.before[:, 0]]
+        decoded = decoder(model, adapter, rows=len(PROMPTS), longest=20).admit(PROMPTS, copies=1).float()
+        shifts.append((decoded, learned_from))
+    decoded, learned_from = ((with_it - without).flatten() for with_it, without in zip(*shifts, strict=True))
+    assert learned_from.norm() > 0
+    assert (decoded - learned_from).norm() < 0.1 * learned_from.norm()
+
+
 def test_that_memory_that_nobody_wrote_is_not_read(llama) -> None:
     """What an allocator hands out may hold NaN, and NaN times a weight of 0 is NaN."""
     torch.use_deterministic_algorithms(True)  # which fills memory with NaN before it is handed out

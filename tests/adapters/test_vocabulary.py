@@ -48,6 +48,27 @@ def test_that_scores_and_gradient_equal_the_plain_ones(count, bias, cap, tempera
     assert torch.allclose(found, hidden.grad, atol=1e-5)
 
 
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-4), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("cap", [None, 60.0])
+def test_that_the_gradient_of_likely_tokens_is_not_lost_to_rounding(dtype, near, cap) -> None:
+    """Of a token that is nearly certain W_target and the mean of all W are nearly the same."""
+    vocabulary, projection = made(dtype, cap=cap)
+    weight = projection.weight.double()
+    targets = torch.arange(6)
+    strength = torch.tensor([0.0, 5.0, 10.0, 15.0, 20.0, 30.0])  # from unlikely to certain
+    hidden = (strength.unsqueeze(1) * weight[targets] / weight[targets].norm(dim=1, keepdim=True) ** 2).float()
+    hidden = hidden.bfloat16().float().requires_grad_()
+    vocabulary.scores(hidden, targets).logprobs.sum().backward()
+    found, exact = hidden.grad.double(), hidden.detach().double().requires_grad_()
+    logits = exact @ weight.t()
+    if cap:
+        logits = torch.tanh(logits / cap) * cap
+    logprobs = logits.log_softmax(-1).gather(-1, targets.unsqueeze(-1))
+    logprobs.sum().backward()
+    assert logprobs[-1].exp() > 0.999
+    assert ((found - exact.grad).norm(dim=1) < near * exact.grad.norm(dim=1)).all()
+
+
 def test_that_scores_are_the_same_bytes_with_and_without_a_gradient() -> None:
     """The first PPO ratio is exactly 1 because of it."""
     vocabulary, _ = made()

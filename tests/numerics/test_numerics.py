@@ -59,6 +59,13 @@ def test_that_k1_and_k3_estimate_the_exact_kl() -> None:
     assert (kl_k1(pi, ref, mask) < 0).any()
 
 
+def test_that_k3_is_not_below_zero_in_float32_where_the_two_nearly_agree() -> None:
+    generator = torch.Generator().manual_seed(0)
+    policy = -0.2 * torch.rand(20_000, 1, generator=generator)
+    reference = policy + 1e-3 * torch.randn(20_000, 1, generator=generator)
+    assert (kl_k3(policy, reference, torch.ones(20_000, 1).bool()) >= 0).all()
+
+
 def test_that_a_mean_over_no_token_is_an_error() -> None:
     nothing = torch.zeros(1, 2).bool()
     with pytest.raises(EmptyCompletionError):

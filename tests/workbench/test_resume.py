@@ -175,7 +175,7 @@ def test_that_scores_that_are_no_numbers_pause_ppo_before_it_learns_from_them(
 
     def score(self, packed):
         calls.append(1)
-        return honest(self, packed) * (math.nan if len(calls) == 3 else 1.0)
+        return honest(self, packed) * (math.nan if len(calls) == 2 else 1.0)  # once an update
 
     monkeypatch.setattr(RewardModel, "score", score)
 
@@ -188,6 +188,17 @@ def test_that_scores_that_are_no_numbers_pause_ppo_before_it_learns_from_them(
     run = labelled.run(ending(said).run_id)
     assert run.status is RunStatus.COMPLETED
     assert [step for step, _ in labelled.metrics(run.id)["objective/kl"]] == [1, 3]
+
+
+def test_that_a_run_whose_every_update_was_left_leaves_no_adapter(labelled, work, command, monkeypatch) -> None:
+    start = command("ppo")
+    from desktop_rlhf.reward.model import RewardModel
+
+    honest = RewardModel.score
+    monkeypatch.setattr(RewardModel, "score", lambda self, packed: honest(self, packed) * math.nan)
+    said = work(start, meanwhile=lambda engine, news: isinstance(news, JobPaused) and engine.stop(news.job_id))
+    assert ending(said).status is RunStatus.STOPPED
+    assert ending(said).adapter_id is None
 
 
 def test_that_what_cannot_go_on_is_said(labelled, work, command) -> None:
@@ -230,7 +241,7 @@ def test_that_a_resumed_run_tells_of_other_versions(labelled, work, command, mon
 
 @pytest.mark.parametrize(
     ("algorithm", "name", "widest"),
-    [("dpo", "max_length", 47), ("kto", "max_length", 35), ("ppo", "max_new_tokens", 90)],
+    [("dpo", "max_length", 47), ("kto", "max_length", 35), ("ppo", "max_new_tokens", 140)],
 )
 def test_that_running_out_of_memory_names_a_setting_that_then_fits(
     labelled, work, command, monkeypatch, algorithm, name, widest
