@@ -210,8 +210,8 @@ class FusedDecoder:
 class _Products:
     """Layers that read the same input, their outputs side by side, under an adapter or none.
 
-    In float32 the adapter is folded into a copy of the base's weights, in which all is one product. In bfloat16 most of
-    what an adapter adds is less than the last place of a weight and would be lost, so there it stays beside them.
+    The adapter stays beside the base's weights, as in training: folded into a copy of them it would cost as much memory
+    as they do, and in bfloat16 most of it would be lost, being less than the last place of a weight.
     """
 
     @torch.no_grad()
@@ -222,14 +222,9 @@ class _Products:
         self._ups: list[Tensor] = []
         if adapter is None:
             return
-        downs = [module.lora_A[adapter].weight for module in modules]
-        ups = [module.lora_B[adapter].weight * module.scaling[adapter] for module in modules]
-        dtype, bias = bases[0].weight.dtype, bases[0].bias
-        if dtype == torch.float32:
-            whole = [base.weight.addmm(up, down) for base, up, down in zip(bases, ups, downs, strict=True)]
-            self._weights = [(torch.cat(whole), None if bias is None else torch.cat([base.bias for base in bases]))]
-        else:
-            self._down, self._ups = torch.cat(downs).to(dtype), [up.to(dtype) for up in ups]
+        dtype = bases[0].weight.dtype
+        self._down = torch.cat([module.lora_A[adapter].weight for module in modules]).to(dtype)
+        self._ups = [(module.lora_B[adapter].weight * module.scaling[adapter]).to(dtype) for module in modules]
 
     def __call__(self, x: Tensor) -> Tensor:
         """[N, H] to [N, all outputs]."""

@@ -10,7 +10,7 @@ from typing import Any
 from desktop_rlhf.adapters.batches import micro_batches
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs, fitting, ids_of
-from desktop_rlhf.policy.rollout import usable_prompts
+from desktop_rlhf.policy.rollout import MOST_TOKENS, usable_prompts
 from desktop_rlhf.policy.rollout_spec import RolloutSpec
 from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
 from desktop_rlhf.records.prompts import Prompt
@@ -55,12 +55,12 @@ class Whole:
         """What fits into the run's limits of it; the rest is left out by the run as well."""
         if isinstance(spec, RolloutSpec):
             name, examples = "prompts", _prompts(spec, inputs)
-            batch = spec.prompts_per_update
+            batch, most = spec.prompts_per_update, min(MOST_TOKENS, spec.max_length)
         else:
             name = "judged" if inputs.judged else "groups"
             examples = _stored(spec, inputs)
-            batch = int(spec.as_settings().get("batch_size", 1))
-        return cls(inputs, name, sorted(examples, key=lambda one: one.tokens), batch, spec.max_length)
+            batch, most = int(spec.as_settings().get("batch_size", 1)), spec.max_length
+        return cls(inputs, name, sorted(examples, key=lambda one: one.tokens), batch, most)
 
     @property
     def tokens(self) -> float:

@@ -13,6 +13,7 @@ from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pa
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import TrainingInputs, group_ids, ids_of
 from desktop_rlhf.completions.sampling import most_rows
+from desktop_rlhf.policy import rollout
 from desktop_rlhf.runs.common import LoraSpec
 from desktop_rlhf.runs.spec import AlgorithmSpec
 
@@ -52,7 +53,7 @@ def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, i
         while (value := value * 3 // 4) >= SHORTEST:
             alone = (prompt, value, int(settings["completions_per_prompt"]))
             update = int(settings["prompts_per_update"]) * (alone[0] + alone[1] * alone[2])
-            yield WRITTEN, value, [alone, (1, min(MOST_TOKENS, spec.max_length, update) - 1, 1)]
+            yield WRITTEN, value, [alone, (1, min(rollout.MOST_TOKENS, spec.max_length, update) - 1, 1)]
         return
     sizes = sorted(_sizes(inputs), key=lambda size: size[0] + size[1])
     lengths = [prompt + completion for prompt, completion, _ in sizes if prompt + completion <= spec.max_length]

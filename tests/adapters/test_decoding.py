@@ -44,7 +44,7 @@ def test_that_a_decoder_says_what_the_models_own_forward_says_whoever_leaves_and
             texts.append(entering)
 
 
-def test_that_an_adapter_is_folded_into_copies_and_the_base_is_not_touched(llama) -> None:
+def test_that_the_base_is_not_touched_by_decoding(llama) -> None:
     model = made(MAKERS["qwen2"], llama.tokenizer)
     before = model.base_sha256()
     for adapter in ("one", None):
