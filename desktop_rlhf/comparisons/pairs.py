@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from desktop_rlhf.comparisons.single import DEMONSTRATION
-from desktop_rlhf.records.comparisons import Comparison, JudgedCompletion, Outcome, Pair, PreferenceGroup
+from desktop_rlhf.records.comparisons import Comparison, JudgedCompletion, Outcome, PreferenceGroup
 from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.prompts import Prompt
 from desktop_rlhf.runs.learned import Reason
@@ -15,21 +15,15 @@ from desktop_rlhf.runs.seeds import derive_seed
 
 
 def ordered(comparison: Comparison) -> tuple[tuple[int, int], ...]:
-    """(better, worse) as places in the comparison, for every two completions it tells apart; a tie gives none."""
+    """(better, worse) as places in the comparison, for every two completions it tells apart; a tie gives none.
+
+    A ranking of K without ties gives K(K-1)/2 of them.
+    """
     if comparison.outcome is not Outcome.RANKED:
         return ()
     ranks = comparison.ranks
     return tuple(
         (a, b) if ranks[a] < ranks[b] else (b, a) for a, b in combinations(range(len(ranks)), 2) if ranks[a] != ranks[b]
-    )
-
-
-def pairs_of(comparison: Comparison) -> tuple[Pair, ...]:
-    """A ranking of K without ties gives K(K-1)/2 pairs."""
-    ids = comparison.completion_ids
-    return tuple(
-        Pair(comparison.id, comparison.prompt_id, ids[better], ids[worse], comparison.strength)
-        for better, worse in ordered(comparison)
     )
 
 

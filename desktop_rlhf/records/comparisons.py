@@ -58,21 +58,6 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One preference that a comparison implies, by completion id.
-
-    Attributes:
-        comparison_id: the judgement it came from; pairs of one ranking share it.
-    """
-
-    comparison_id: str
-    prompt_id: str
-    chosen_id: str
-    rejected_id: str
-    strength: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class PreferenceGroup:
     """The pairs of one comparison with their texts: what training reads.
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from desktop_rlhf.comparisons.modes import mode_for
-from desktop_rlhf.comparisons.pairs import judged_completions, pairs_of, preference_group
+from desktop_rlhf.comparisons.pairs import judged_completions, preference_group
 from desktop_rlhf.comparisons.single import is_single, label_of, single_judgement
 from desktop_rlhf.records.comparisons import Comparison, Outcome
 from desktop_rlhf.records.completions import Completion, Sampler
@@ -55,7 +55,6 @@ def test_that_a_single_completion_is_judged_as_it_was_and_gives_no_pair(label, d
     shown = {"a": Completion("a", "p", "g", None, "text", (), ended=True, sampler=Sampler(), seed=0)}
     (one,) = judged_completions(comparison, shown, PROMPTS)
     assert (one.desirable, one.demonstration) == (desirable, demonstration)
-    assert pairs_of(comparison) == ()
     assert preference_group(comparison, shown, PROMPTS) is Reason.SINGLE
     assert (is_single(comparison), label_of(comparison)) == (True, label)
 
