@@ -3,8 +3,21 @@ from __future__ import annotations
 import pytest
 import torch
 
+from desktop_rlhf.adapters.decoding import FusedDecoder
 from desktop_rlhf.adapters.resident import ResidentModel
-from desktop_rlhf.completions.sampling import Drawn, Sampling, Written, filtered_weights, inverted, sample
+from desktop_rlhf.adapters.vocabulary import Vocabulary
+from desktop_rlhf.completions import sampling
+from desktop_rlhf.completions.sampling import (
+    MOST_KEPT,
+    MOST_ROWS,
+    Drawn,
+    Sampling,
+    Written,
+    filtered_weights,
+    inverted,
+    most_rows,
+    sample,
+)
 from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.runs.stop import StopToken
 
@@ -128,3 +141,39 @@ def test_that_what_a_model_folder_says_of_sampling_changes_nothing(resident) -> 
     wishes = dict(do_sample=True, top_p=0.1, top_k=1, repetition_penalty=5.0, temperature=0.1, no_repeat_ngram_size=1)
     resident.base.generation_config.update(**wishes)
     assert run(resident, PROMPTS, [1, 2, 3], sampler) == plain
+
+
+def test_that_prompts_are_read_some_at_a_time_and_all_are_answered(llama, monkeypatch) -> None:
+    """Between two pieces of reading other work has its turn."""
+    monkeypatch.setattr(sampling, "MOST_READ", 20)
+    read: list[int] = []
+    honest = FusedDecoder.admit
+
+    def counted(self, prompts, copies):
+        read.append(sum(map(len, prompts)))
+        return honest(self, prompts, copies)
+
+    monkeypatch.setattr(FusedDecoder, "admit", counted)
+    prompts = [[5 + place] * size for place, size in enumerate((9, 9, 9, 30, 4, 4))]
+    pieces = list(sample(llama, None, prompts, list(range(6)), Sampler(max_new_tokens=3), StopToken()))
+    assert read == [18, 9, 30, 8]
+    assert {part.place for part in pieces if isinstance(part, Written)} == set(range(6))
+
+
+def test_that_rows_are_as_many_as_their_memory_allows_and_copies_are_never_parted() -> None:
+    assert most_rows(completions=256, copies=4, longest=200) == MOST_ROWS
+    assert most_rows(completions=6, copies=2, longest=200) == 6
+    assert most_rows(completions=256, copies=2, longest=2048) * 2048 <= MOST_KEPT
+    assert most_rows(completions=8, copies=8, longest=1_000_000) == 8
+
+
+def test_that_a_short_base_draws_from_the_logits_that_are_scored(llama, monkeypatch) -> None:
+    """Logits rounded to bfloat16 would be those of another distribution."""
+    seen: list[torch.Tensor] = []
+    honest = Vocabulary.logits
+    monkeypatch.setattr(Vocabulary, "logits", lambda self, hidden: seen.append(honest(self, hidden)) or seen[-1])
+    llama.base.to(torch.bfloat16)
+    short = ResidentModel(llama.base, llama.tokenizer)
+    list(sample(short, None, [[5, 6, 7]], [1], Sampler(max_new_tokens=2), StopToken()))
+    assert len(seen) == 2
+    assert any((logits.bfloat16().float() != logits).any() for logits in seen)
