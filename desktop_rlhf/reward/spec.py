@@ -80,9 +80,11 @@ class RewardSpec(LoraSpec):
         0.2, "Share of the prompts kept aside to measure accuracy on.", minimum=0.0, maximum=0.9
     )
     pooling: str = setting(
-        "mean",
-        "Which states of a completion are scored: the mean over its tokens, or the last one.",
-        choices=("mean", "last"),
+        "last",
+        "Which states of a completion are scored: the last one, or the mean over its tokens, which learned more from "
+        "few labels where completions were cut short.",
+        choices=("last", "mean"),
+        source="InstructGPT",
         advanced=True,
     )
     head_learning_rate: float = setting(

@@ -101,7 +101,8 @@ def test_that_the_last_token_is_found_by_its_place_though_the_end_token_pads(res
             assert torch.allclose(last_states(hidden_states(resident, packed), packed)[place], wanted, atol=1e-4)
 
 
-def test_that_a_score_is_the_same_in_training_from_the_disk_and_in_a_rollout(fresh_llama, tmp_path) -> None:
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_that_a_score_is_the_same_in_training_from_the_disk_and_in_a_rollout(fresh_llama, tmp_path, pooling) -> None:
     """Ended by itself, cut, or written by a person: the ids that are scored are the same everywhere."""
     model = fresh_llama()
     ended, cut = (tuple(model.tokenizer(text)["input_ids"]) for text in ("yes yes</s>", "perhaps not"))
@@ -115,7 +116,7 @@ def test_that_a_score_is_the_same_in_training_from_the_disk_and_in_a_rollout(fre
         )
         for known in GROUPS
     )
-    saved = trained(model, tmp_path / "reward", groups, learning_rate=1e-3, held_out_share=0.4)
+    saved = trained(model, tmp_path / "reward", groups, learning_rate=1e-3, held_out_share=0.4, pooling=pooling)
     _, held_out = split_by_prompt(groups, 0.4, 0)
     assert held_out
     other = fresh_llama()
@@ -128,7 +129,7 @@ def test_that_a_score_is_the_same_in_training_from_the_disk_and_in_a_rollout(fre
         prompt, completions = group_ids(other, known)
         raw = [scored * gain + bias for scored in _raw(next(in_training), next(in_training), next(in_training))]
         from_disk = judge.score(pack([(prompt, completions)]))
-        plain = [_plain(other, judge, [*prompt, *ids], len(prompt)) for ids in completions]
+        plain = [_plain(other, judge, [*prompt, *ids], len(prompt), pooling) for ids in completions]
         assert from_disk.tolist() == pytest.approx(plain, abs=1e-3)
         drawn = [Drawn(tuple(ids), ended=ids[-1] == END) for ids in completions]
         (episode,) = rollouts._score(["p"], [(prompt, drawn)], pack([(prompt, completions)]))
@@ -137,12 +138,13 @@ def test_that_a_score_is_the_same_in_training_from_the_disk_and_in_a_rollout(fre
 
 
 @torch.no_grad()
-def _plain(model: ResidentModel, judge: RewardModel, ids: list[int], prompt: int) -> float:
+def _plain(model: ResidentModel, judge: RewardModel, ids: list[int], prompt: int, pooling: str) -> float:
     """The score by the model's own forward over one sequence, under the reward model's adapter."""
     model.take_role(Role(judge.name))
     states = model.trunk(input_ids=torch.tensor([ids])).last_hidden_state[0, prompt:]
     model.take_role(Role(None))
-    return ((states.mean(0) @ judge.head.weight) * judge.head.gain + judge.head.bias).item()
+    read = states[-1] if pooling == "last" else states.mean(0)
+    return ((read @ judge.head.weight) * judge.head.gain + judge.head.bias).item()
 
 
 def _raw(first, second, third) -> list[float]:
