@@ -34,7 +34,7 @@ def utility_at(points: Sequence[tuple[float, float]], kl: float) -> float | None
 
 
 def _more_labels_help(figures: Figures) -> Iterator[Expected]:
-    falls = [f"{a['count']} to {b['count']}" for a, b in pairwise(figures["reward"]) if b["expected"] < a["expected"]]
+    falls = [f"{a['count']} to {b['count']}" for a, b in pairwise(_reward(figures)) if b["expected"] < a["expected"]]
     yield Expected(
         "Every doubling of the labels makes the reward model better.",
         f"It got worse from {', '.join(falls)} labels." if falls else "It did.",
@@ -43,7 +43,7 @@ def _more_labels_help(figures: Figures) -> Iterator[Expected]:
 
 
 def _nearly_best(figures: Figures) -> Iterator[Expected]:
-    last = figures["reward"][-1]
+    last = _reward(figures)[-1]
     share = last["expected"] / last["best"]
     yield Expected(
         f"With {last['count']} labels it gets at least 95 % of the best possible agreement.",
@@ -53,7 +53,7 @@ def _nearly_best(figures: Figures) -> Iterator[Expected]:
 
 
 def _beats_length(figures: Figures) -> Iterator[Expected]:
-    rows = [row for row in figures["reward"] if row["count"] >= 100]
+    rows = [row for row in _reward(figures) if row["count"] >= 100]
     if not rows:
         return
     slow = [str(row["count"]) for row in rows if row["expected"] <= row["shorter_wins"]]
@@ -122,7 +122,7 @@ def _selection_is_above(figures: Figures) -> Iterator[Expected]:
 def _human_pairs(figures: Figures) -> Iterator[Expected]:
     if (found := figures["human"]) is None:
         return
-    ours = found["ours"]
+    ours = found["ours"]["last"]
     yield Expected(
         "On human pairs a model of this size agrees with 55 to 68 %.",
         f"{ours['held_out_accuracy']:.1%} of {ours['n']} held-out pairs.",
@@ -131,6 +131,12 @@ def _human_pairs(figures: Figures) -> Iterator[Expected]:
     if found["trl"] is not None:
         apart = ours["high"] < found["trl"]["low"] or found["trl"]["high"] < ours["low"]
         yield Expected("TRL's and ours have overlapping intervals.", "They do not." if apart else "They do.", not apart)
+
+
+def _reward(figures: Figures) -> Sequence[Figures]:
+    """The curve of the reward models that the policies learn from."""
+    rows: Sequence[Figures] = figures["reward"]["mean"]
+    return rows
 
 
 def _curve(figures: Figures, name: str) -> list[tuple[float, float]]:

@@ -93,9 +93,9 @@ def imported(bench: Bench, path: Path, most: int | None) -> dict[str, int]:
     return found
 
 
-def ours(bench: Bench) -> dict[str, Any]:
-    """Train the program's reward model with its default settings and split, and give what it reports."""
-    _, report = bench.trained("reward model, human pairs", "reward", SETTINGS)
+def ours(bench: Bench, pooling: str) -> dict[str, Any]:
+    """Train the program's reward model with its other defaults and its split, and give what it reports."""
+    _, report = bench.trained(f"reward model, human pairs, {pooling}", "reward", {**SETTINGS, "pooling": pooling})
     names = ("held_out_accuracy", "low", "high", "n", "train_comparisons", "longer_wins")
     return {name: report[name] for name in names}
 

@@ -12,6 +12,9 @@ SEED = 11
 SAMPLER = Sampler(temperature=1.0, max_new_tokens=32)
 """Temperature 1, so that the log-probabilities that DPO, KTO and SFT train on are those that are sampled from."""
 RATE = 2e-4
+POOLINGS = ("mean", "last")
+"""What a reward model reads. The policies learn from the first one: the completions are cut, so that most of them have
+no last token that would sum them up."""
 REWARD: Mapping[str, Value] = {"learning_rate": 3e-4, "held_out_share": 0.0}
 _FROM_LABELS: Mapping[str, Value] = {"learning_rate": RATE}
 _ON_POLICY: Mapping[str, Value] = {

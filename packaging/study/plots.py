@@ -27,22 +27,27 @@ LOOKS = {
 
 def draw_reward(figures: Mapping[str, Any], path: Path) -> None:
     """Held-out accuracy as a share of the best possible, by number of labels."""
-    rows = figures["reward"]
+    curves = figures["reward"]
+    rows = curves["mean"]
     plot = _Plot("labels", "share of the best possible accuracy (%)")
     places = [math.log2(row["count"]) for row in rows]
     plot.item.getAxis("bottom").setTicks([[(x, str(row["count"])) for x, row in zip(places, rows, strict=True)]])
     plot.level(100, "best possible: ordering by the utility itself", BLACK)
     plot.level(100 * rows[-1]["shorter_wins"] / rows[-1]["best"], "“the shorter one wins”", ORANGE)
-    plot.curve(
-        places,
-        [100 * row["of_best"]["value"] for row in rows],
-        "reward model, on labels it never saw (95 % interval)",
-        BLUE,
-        "o",
-        below=[100 * (row["of_best"]["value"] - row["of_best"]["low"]) for row in rows],
-        above=[100 * (row["of_best"]["high"] - row["of_best"]["value"]) for row in rows],
-    )
-    plot.curve(places, [100 * row["order"] for row in rows], "reward model, without noise in the labels", GREEN, "s")
+    for pooling, beside, title, colour, symbol in (
+        ("mean", -0.03, "reads the mean over the tokens (95 % interval)", BLUE, "o"),
+        ("last", 0.03, "reads the last token (95 % interval)", GREEN, "s"),
+    ):
+        found = [row["of_best"] for row in curves[pooling]]
+        plot.curve(
+            [x + beside for x in places],  # so that the intervals do not hide each other
+            [100 * each["value"] for each in found],
+            title,
+            colour,
+            symbol,
+            below=[100 * (each["value"] - each["low"]) for each in found],
+            above=[100 * (each["high"] - each["value"]) for each in found],
+        )
     plot.save(path, "Reward accuracy by number of labels")
 
 

@@ -16,6 +16,7 @@ from study.plots import LOOKS, draw_frontier, draw_reward
 NOTE = "trainers.md"
 REWARD_PICTURE, FRONTIER_PICTURE = "trainers_reward.png", "trainers_frontier.png"
 FIGURES = "trainers.json"
+READS = {"mean": "the mean over the tokens", "last": "the last token"}
 
 
 def write(figures: Mapping[str, Any], folder: Path) -> None:
@@ -59,23 +60,27 @@ def sections(figures: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _reward(figures: Mapping[str, Any]) -> str:
-    rows = figures["reward"]
+    curves = figures["reward"]
+    rows = curves["mean"]
     n, best = rows[0]["labels"]["n"], rows[0]["best"]
     told = (
         f"Measured on {n} pairs of prompts that nothing was trained on. The best possible agreement with their labels "
         f"is **{best:.1%}**; “the shorter one wins” gets {rows[0]['shorter_wins']:.1%}. The interval is 95 % (Wilson) "
-        "and takes the pairs as independent; several belong to one prompt, so it should be wider. One run each."
+        "and takes the pairs as independent; several belong to one prompt, so it should be wider. One run each. "
+        "The policies below learn from the model that reads the mean."
     )
     table = _table(
-        ("labels", "agreement", "share of the best possible", "of the noise-free order"),
+        ("labels", "reads", "agreement", "share of the best possible", "of the noise-free order"),
         (
             (
                 str(row["count"]),
+                READS[pooling],
                 f"{row['labels']['value']:.1%}",
                 f"**{row['of_best']['value']:.1%}** ({row['of_best']['low']:.1%} to {row['of_best']['high']:.1%})",
                 f"{row['order']:.1%}",
             )
-            for row in rows
+            for pooling, own in curves.items()
+            for row in own
         ),
     )
     return f"{told}\n\n![Reward accuracy by number of labels]({REWARD_PICTURE})\n\n{table}"
@@ -114,9 +119,16 @@ def _frontier(figures: Mapping[str, Any]) -> str:
 def _human(human: Mapping[str, Any] | None) -> str:
     if human is None:
         return "Left out: the study was run without `--hh FILE`."
-    ours, trl = human["ours"], human["trl"]
+    by_pooling, trl = human["ours"], human["trl"]
+    ours = by_pooling["last"]
     rows = [
-        ("this program", f"{ours['held_out_accuracy']:.1%}", f"{ours['low']:.1%} to {ours['high']:.1%}", str(ours["n"]))
+        (
+            f"this program, reads {READS[pooling]}{', its default' if own is ours else ''}",
+            f"{own['held_out_accuracy']:.1%}",
+            f"{own['low']:.1%} to {own['high']:.1%}",
+            str(own["n"]),
+        )
+        for pooling, own in by_pooling.items()
     ]
     if trl is not None:
         rows.append(

@@ -74,9 +74,9 @@ def label(bench: Bench, utility: Utility, questions: Sequence[Question], count: 
         bench.project.save_comparison(showing, Outcome.RANKED, ranks, labeller=LABELLER)
 
 
-def trained_reward(bench: Bench, count: int) -> Adapter:
+def trained_reward(bench: Bench, count: int, pooling: str) -> Adapter:
     """The reward model of ``count`` labels, which are those that stand when it is trained."""
-    adapter, _ = bench.trained(f"reward model, {count} labels", "reward", REWARD)
+    adapter, _ = bench.trained(f"reward model, {pooling}, {count} labels", "reward", {**REWARD, "pooling": pooling})
     return adapter
 
 

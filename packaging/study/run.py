@@ -15,7 +15,7 @@ import torch
 from desktop_rlhf.records.adapters import Adapter
 from study import frontier, hh, reward_curve
 from study.bench import Bench
-from study.plan import Plan
+from study.plan import POOLINGS, Plan
 from study.utility import Utility
 
 PARITY_PYTHON = Path(__file__).parents[2] / ".venv-parity" / "bin" / "python"
@@ -46,7 +46,7 @@ class Study:
             WorldError: a stage failed for a reason that a person can mend.
         """
         pairs = self.plan.hh_pairs or 1500
-        human_work = {"human pairs": HUMAN * pairs} if human_pairs else {}
+        human_work = {f"human pairs, {p}": HUMAN * pairs for p in POOLINGS} if human_pairs else {}
         if with_trl:
             human_work["human pairs with TRL"] = HUMAN_TRL * pairs
         self._left |= human_work
@@ -63,21 +63,23 @@ class Study:
         held_out = self._step(bench, "held-out pairs", lambda: reward_curve.held_out_questions(bench, plan))
         utility = Utility.over([completion.text for question in asked for completion in question.completions])
         base = frontier.base_utilities(utility, held_out)
-        curve: list[dict[str, Any]] = []
+        curves: dict[str, list[dict[str, Any]]] = {pooling: [] for pooling in POOLINGS}
         found: dict[str, Any] = {"labels": plan.frontier_labels, "prompts": len(base)}
         found["base"] = sum(base.values()) / len(base)
         for count in plan.labels:
             # In this order and no other: a run learns from all the labels that stand when it starts.
             reward_curve.label(bench, utility, asked, count)
-            title = f"reward model of {count} labels"
-            reward = self._step(bench, title, partial(reward_curve.trained_reward, bench, count))
-            scored = reward_curve.scores(bench, reward, held_out)
-            curve.append({"count": count, **reward_curve.measure(utility, held_out, scored)})
+            for pooling, curve in curves.items():
+                title = _of_labels(count, pooling)
+                reward = self._step(bench, title, partial(reward_curve.trained_reward, bench, count, pooling))
+                scored = reward_curve.scores(bench, reward, held_out)
+                curve.append({"count": count, **reward_curve.measure(utility, held_out, scored)})
+                if count == plan.frontier_labels and pooling == POOLINGS[0]:
+                    found["best_of_n"] = frontier.selected(utility, held_out, scored)
+                    judge = reward
             if count == plan.frontier_labels:
-                found["best_of_n"] = frontier.selected(utility, held_out, scored)
                 # A run learns from all the labels that stand, so the policies have a copy of the project as it is now.
                 bench.copy_to(self.folder / "policies")
-                judge = reward
         policies = Bench(self.folder / "policies", self.say, self.base_model, starter_prompts=True)
         try:
             found["policies"] = self._policies(policies, utility, base, judge)
@@ -86,7 +88,7 @@ class Study:
             policies.close()
         return {
             "plan": plan.name,
-            "reward": curve,
+            "reward": curves,
             "frontier": found,
             "threads": torch.get_num_threads(),
             "versions": {"Python": platform.python_version()}
@@ -114,7 +116,7 @@ class Study:
         bench = Bench(self.folder / "human pairs", self.say, self.base_model, starter_prompts=False)
         try:
             counts = hh.imported(bench, path, self.plan.hh_pairs)
-            ours = self._step(bench, "human pairs", lambda: hh.ours(bench))
+            ours = {p: self._step(bench, f"human pairs, {p}", partial(hh.ours, bench, p)) for p in POOLINGS}
             trl = None
             if with_trl:
                 trl = self._step(bench, "human pairs with TRL", lambda: hh.theirs(bench, PARITY_PYTHON))
@@ -128,7 +130,7 @@ class Study:
         plan = self.plan
         held_out = plan.held_out_prompts * plan.held_out_rounds
         work = {"pairs to train on": 2 * SAMPLED * plan.labels[-1], "held-out pairs": 2 * SAMPLED * held_out}
-        work |= {f"reward model of {count} labels": TRAINED * count + SCORED * held_out for count in plan.labels}
+        work |= {_of_labels(n, p): TRAINED * n + SCORED * held_out for n in plan.labels for p in POOLINGS}
         fresh = plan.held_out_prompts * plan.fresh_per_prompt * (SAMPLED + SCORED)
         for algorithm, values in plan.strengths.items():
             for value in values:
@@ -152,3 +154,7 @@ class Study:
         if bench.made > made:
             self._rate = (spent + time.monotonic() - began, estimated + expected)
         return found
+
+
+def _of_labels(count: int, pooling: str) -> str:
+    return f"reward model of {count} labels, {pooling}"

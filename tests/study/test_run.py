@@ -24,7 +24,8 @@ TINY = Plan(
 def test_that_a_study_gives_its_figures_and_goes_on_where_it_was(tiny_model_path: Path, tmp_path: Path) -> None:
     said: list[str] = []
     figures = Study(TINY, tmp_path / "study", said.append, str(tiny_model_path)).figures(None, False)
-    assert [row["count"] for row in figures["reward"]] == [8, 12]
+    counts = {pooling: [row["count"] for row in rows] for pooling, rows in figures["reward"].items()}
+    assert counts == {"mean": [8, 12], "last": [8, 12]}
     points = {name: [row["strength"] for row in rows] for name, rows in figures["frontier"]["policies"].items()}
     assert points == {"dpo": [0.1, 0.3], "ppo": [1], "rloo": [1]}
     assert figures["human"] is None
