@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -67,19 +67,22 @@ class FusedTrunk:
         hidden = [_siblings_hidden(prompt, length).to(x.device) for prompt, lengths in rows for length in lengths]
         for layer in self.trunk.layers:
             attention, mlp = layer.self_attn, layer.mlp
-            normed = _normed(layer.input_layernorm, x)
             queries, keys, values = _lora_linears(
-                (attention.q_proj, attention.k_proj, attention.v_proj), normed, adapter
+                (attention.q_proj, attention.k_proj, attention.v_proj),
+                _Weighed(layer.input_layernorm.weight),
+                (_normed(layer.input_layernorm, x),),
+                adapter,
             )
             query = rotated(queries.unflatten(-1, (self.heads, -1)), *turn)
             key = rotated(keys.unflatten(-1, (self.key_heads, -1)), *turn)
             value = values.unflatten(-1, (self.key_heads, -1))
             seen = self._attend(query, key, value, rows, hidden)
-            x = x + _lora_linears((attention.o_proj,), seen, adapter)[0]
+            x = x + _lora_linears((attention.o_proj,), _Itself(), (seen,), adapter)[0]
             normed = _normed(layer.post_attention_layernorm, x)
-            gate, up = _lora_linears((mlp.gate_proj, mlp.up_proj), normed, adapter)
-            x = x + _lora_linears((mlp.down_proj,), _SwiGlu.apply(gate, up), adapter)[0]
-        return _normed(self.trunk.norm, x[:count])
+            weighed = _Weighed(layer.post_attention_layernorm.weight)
+            gate, up = _lora_linears((mlp.gate_proj, mlp.up_proj), weighed, (normed,), adapter)
+            x = x + _lora_linears((mlp.down_proj,), _SwiGlu(), (gate, up), adapter)[0]
+        return _normed(self.trunk.norm, x[:count]) * self.trunk.norm.weight
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """[N, 1, D / 2] cos and sin of every position's angles, in the base's format."""
@@ -130,18 +133,65 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _normed(module: Any, x: Tensor) -> Tensor:
-    return _RmsNorm.apply(x, module.weight, module.variance_epsilon)
+    """x / rms(x), not yet weighed."""
+    made: Tensor = _RmsNorm.apply(x, module.variance_epsilon)
+    return made
 
 
-def _lora_linears(modules: Sequence[Any], x: Tensor, adapter: str | None) -> tuple[Tensor, ...]:
-    """What each of some layers makes of the same ``x``."""
+def _lora_linears(
+    modules: Sequence[Any], entrance: _Entrance, inputs: tuple[Tensor, ...], adapter: str | None
+) -> tuple[Tensor, ...]:
+    """What each of some layers makes of the same ``entrance(*inputs)``."""
     bases = [module.base_layer if isinstance(module, LoraLayer) else module for module in modules]
     if adapter is None:
+        x = entrance(*inputs)
         return tuple(linear(x, base.weight, base.bias) for base in bases)
     factors = [own[adapter].weight for module in modules for own in (module.lora_A, module.lora_B)]
     frozen = [(base.weight, base.bias, module.scaling[adapter]) for base, module in zip(bases, modules, strict=True)]
-    made: tuple[Tensor, ...] = _LoraLinears.apply(x, frozen, *factors)
+    made: tuple[Tensor, ...] = _LoraLinears.apply(entrance, frozen, len(inputs), *inputs, *factors)
     return made
+
+
+class _Entrance(Protocol):
+    """What a linear layer reads, made of tensors that are kept anyway, so that it is not kept itself."""
+
+    def __call__(self, *inputs: Tensor) -> Tensor: ...
+
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of every input, from that of what was made of them."""
+
+
+class _Itself:
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        return inputs[0]
+
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return (gradient,)
+
+
+class _Weighed:
+    """Times the frozen weight of a norm."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        return inputs[0] * self.weight
+
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return (gradient * self.weight,)
+
+
+class _SwiGlu:
+    """silu(gate) * up. Source: Shazeer (2020)."""
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        gate, up = inputs
+        return silu(gate).mul_(up)
+
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        gate, up = inputs
+        return torch.ops.aten.silu_backward(gradient * up, gate), silu(gate).mul_(gradient)
 
 
 # Each of these keeps less for the backward than autograd would, and makes fewer passes over memory.
@@ -151,20 +201,26 @@ class _LoraLinears(torch.autograd.Function):
     """x W^T + b + s (x A^T) B^T for several layers that read the same x, with every W frozen.
 
     Their A's are one product and so are the gradients of these. A and B are float32 and are rounded to x's format where
-    they meet it.
+    they meet it. x is the entrance's and is made again for the backward.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, frozen: Sequence[tuple[Tensor, Tensor | None, float]], *factors: Tensor
+        ctx: Any,
+        entrance: _Entrance,
+        frozen: Sequence[tuple[Tensor, Tensor | None, float]],
+        count: int,
+        *inputs_and_factors: Tensor,
     ) -> tuple[Tensor, ...]:
+        inputs, factors = inputs_and_factors[:count], inputs_and_factors[count:]
+        x = entrance(*inputs)
         downs = factors[::2]
         ups = [(up * scale).to(x.dtype) for up, (_, _, scale) in zip(factors[1::2], frozen, strict=True)]
         ctx.ranks = [len(down) for down in downs]
         down = torch.cat(downs).to(x.dtype)
         low = linear(x, down)
-        ctx.save_for_backward(x, down, low, *ups)
-        ctx.frozen = frozen
+        ctx.save_for_backward(*inputs, down, low, *ups)
+        ctx.entrance, ctx.frozen, ctx.count = entrance, frozen, count
         lows = low.split(ctx.ranks, dim=1)
         return tuple(
             linear(x, weight, bias).addmm_(own, up.t())
@@ -173,22 +229,23 @@ class _LoraLinears(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, down, low, *ups = ctx.saved_tensors
+        inputs, (down, low, *ups) = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         low_gradients = torch.cat([gradient @ up for gradient, up in zip(gradients, ups, strict=True)], dim=1)
-        to_x = None
-        if ctx.needs_input_grad[0]:
+        to_inputs: tuple[Tensor | None, ...] = (None,) * ctx.count
+        if ctx.needs_input_grad[3]:
             to_x = low_gradients @ down
             for gradient, (weight, _, _) in zip(gradients, ctx.frozen, strict=True):
                 to_x.addmm_(gradient, weight)
+            to_inputs = ctx.entrance.back(to_x, *inputs)
         to_factors: list[Tensor | None] = [None] * (2 * len(gradients))
-        if ctx.needs_input_grad[2]:
-            to_factors[::2] = (low_gradients.t() @ x).float().split(ctx.ranks)
+        if ctx.needs_input_grad[3 + ctx.count]:
+            to_factors[::2] = (low_gradients.t() @ ctx.entrance(*inputs)).float().split(ctx.ranks)
             lows = low.split(ctx.ranks, dim=1)
             to_factors[1::2] = [
                 (gradient.t() @ own).float() * scale
                 for gradient, own, (_, _, scale) in zip(gradients, lows, ctx.frozen, strict=True)
             ]
-        return to_x, None, *to_factors
+        return None, None, None, *to_inputs, *to_factors
 
 
 class _Rotation(torch.autograd.Function):
@@ -215,33 +272,19 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
 
 
 class _RmsNorm(torch.autograd.Function):
-    """x / rms(x) times a frozen weight; the mean of squares in float32. Source: Zhang and Sennrich (2019)."""
+    """x / rms(x); the mean of squares in float32. Source: Zhang and Sennrich (2019)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
         wide = x.float()
         factor = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
         normed = (wide * factor).to(x.dtype)
-        ctx.save_for_backward(normed, factor, weight)
-        return normed * weight
+        ctx.save_for_backward(normed, factor)
+        return normed
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        normed, factor, weight = ctx.saved_tensors
-        scaled, wide = (gradient * weight).float(), normed.float()
+        normed, factor = ctx.saved_tensors
+        scaled, wide = gradient.float(), normed.float()
         along = (scaled * wide).mean(-1, keepdim=True)
-        return torch.addcmul(scaled, wide, along, value=-1).mul_(factor).to(gradient.dtype), None, None
-
-
-class _SwiGlu(torch.autograd.Function):
-    """silu(gate) * up; the silu is computed again for the backward. Source: Shazeer (2020)."""
-
-    @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
-        ctx.save_for_backward(gate, up)
-        return silu(gate).mul_(up)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        gate, up = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(gradient * up, gate), silu(gate).mul_(gradient)
+        return torch.addcmul(scaled, wide, along, value=-1).mul_(factor).to(gradient.dtype), None
