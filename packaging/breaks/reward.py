@@ -134,7 +134,8 @@ REWARD: tuple[Row | Advice, ...] = (
                 EVERYWHERE,
                 "desktop_rlhf/policy/rollout.py",
                 "scores = self.reward_model.score(packed)",
-                "scores = self.reward_model.score(pack([(prompt_ids, [d.completion_ids[:-1] for d in drawn])]))",
+                "scores = self.reward_model.score("
+                "pack([(ids, [d.completion_ids[:-1] for d in drawn]) for ids, drawn in written]))",
             ),
             Break(
                 "A written completion has no end token",
