@@ -203,7 +203,7 @@ def test_that_a_stopped_run_is_resumed_by_a_verb(sampled, verb) -> None:
             engine.stop("job")
 
     engine = Engine(sampled, say)
-    engine.submit(StartRun("job", "dpo", {"lora_rank": 2, "batch_size": 2}))
+    engine.submit(StartRun("job", "dpo", {"lora_rank": 2, "batch_size": 1}))
     engine.run_until_idle()
     engine.close()
     (run,) = verb("runs", sampled)[1]["runs"]
