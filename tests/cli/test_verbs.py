@@ -17,6 +17,9 @@ from desktop_rlhf.workbench.messages import RunSaid, StartRun
 from desktop_rlhf.workbench.project import Project
 
 JUDGE = Path(__file__).parent.parent / "road" / "judge.py"
+FIRST_WINS = """import sys
+for _ in sys.stdin: print('{"choice": 0}', flush=True)"""
+"""A judge that ranks every pair; how many the other one ties depends on what was sampled."""
 
 
 def judge(*arguments: object) -> str:
@@ -195,7 +198,7 @@ def test_that_what_a_run_left_out_is_in_its_answer_and_in_the_list_of_runs(sampl
 
 
 def test_that_a_stopped_run_is_resumed_by_a_verb(sampled, verb) -> None:
-    verb("label", sampled, "--judge-command", judge())
+    verb("label", sampled, "--judge-command", shlex.join([sys.executable, "-c", FIRST_WINS]))
     assert verb("resume", sampled)[0] == 1
 
     def say(news) -> None:
@@ -203,7 +206,7 @@ def test_that_a_stopped_run_is_resumed_by_a_verb(sampled, verb) -> None:
             engine.stop("job")
 
     engine = Engine(sampled, say)
-    engine.submit(StartRun("job", "dpo", {"lora_rank": 2, "batch_size": 1}))
+    engine.submit(StartRun("job", "dpo", {"lora_rank": 2, "batch_size": 2}))
     engine.run_until_idle()
     engine.close()
     (run,) = verb("runs", sampled)[1]["runs"]
