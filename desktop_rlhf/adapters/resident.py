@@ -57,6 +57,8 @@ class ResidentModel:
         self._transposed = any(isinstance(module, Conv1D) for _, module in linear)
         self._role = Role(None)
         self._attached: dict[str, LoraConfig] = {}
+        self._layers: list[LoraLayer] = []
+        self._own: dict[str, list[tuple[str, nn.Parameter]]] = {}
         self._tuner: LoraModel | None = None
         self.chat = Chat(tokenizer)
         ends = {tokenizer.eos_token_id, self.chat.turn_end}
@@ -119,17 +121,8 @@ class ResidentModel:
 
     def take_role(self, role: Role) -> None:
         """Make ``role.adapter`` the one that speaks, and set exactly its parameters trainable or none."""
-        for module in self.base.modules():
-            if isinstance(module, LoraLayer):
-                module.enable_adapters(role.adapter is not None)
-                if role.adapter is not None:
-                    module.set_adapter([role.adapter])
-        # peft couples activity with requires_grad, so the trainable set is stated afterwards, whole.
-        self.base.requires_grad_(False)
-        if role.trainable:
-            for _, parameter in self._adapter_parameters(role.adapter):
-                parameter.requires_grad_(True)
-        self._role = role
+        if role != self._role:
+            self._set(role)
 
     def new_adapter(self, name: str, *, rank: int, alpha: int, seed: int) -> None:
         """Attach a fresh adapter on every linear layer; it changes nothing until it is trained."""
@@ -172,12 +165,11 @@ class ResidentModel:
         if name not in self._attached:
             return
         role = Role(None) if self._role.adapter == name else self._role
-        for module in self.base.modules():
-            if isinstance(module, LoraLayer):
-                module.set_adapter([])  # peft warns when what it deletes is active
-                module.delete_adapter(name)
-        del self._attached[name]
-        self.take_role(role)
+        for layer in self._layers:
+            layer.set_adapter([])  # peft warns when what it deletes is active
+            layer.delete_adapter(name)
+        del self._attached[name], self._own[name]
+        self._set(role)
 
     @property
     def attached(self) -> frozenset[str]:
@@ -244,14 +236,28 @@ class ResidentModel:
                 self._tuner.peft_config[name] = config
                 self._tuner.inject_adapter(self.base, name)
         self._attached[name] = config
-        for _, parameter in self._adapter_parameters(name):
+        marks = (f".lora_A.{name}.", f".lora_B.{name}.")
+        self._own[name] = [(k, p) for k, p in self.base.named_parameters() if any(mark in k for mark in marks)]
+        self._layers = [module for module in self.base.modules() if isinstance(module, LoraLayer)]
+        for _, parameter in self._own[name]:
             parameter.data = parameter.data.float()  # peft takes the base's format, in which small steps are lost
         self.base.eval()
-        self.take_role(role)
+        self._set(role)
+
+    def _set(self, role: Role) -> None:
+        for layer in self._layers:
+            if role.adapter is not None:
+                layer.set_adapter([role.adapter])
+            if layer.disable_adapters != (role.adapter is None):
+                layer.enable_adapters(role.adapter is not None)
+        # peft couples activity with requires_grad, so the trainable set is stated afterwards, whole.
+        for name, own in self._own.items():
+            for _, parameter in own:
+                parameter.requires_grad_(role.trainable and name == role.adapter)
+        self._role = role
 
     def _adapter_parameters(self, name: str | None) -> list[tuple[str, nn.Parameter]]:
-        marks = (f".lora_A.{name}.", f".lora_B.{name}.")
-        return [(k, p) for k, p in self.base.named_parameters() if any(mark in k for mark in marks)]
+        return self._own.get(name, []) if name is not None else []
 
 
 def load_head(path: Path) -> dict[str, Tensor]:

@@ -225,7 +225,6 @@ class Rollouts:
         logprobs, values, entropy = evaluate(model, packed, temperature, self.critic)
         model.take_role(Role(self.reference))
         reference_logprobs = completion_logprobs(model, hidden_states(model, packed), packed, temperature)
-        model.take_role(Role(self.policy, trainable=True))
         scores = self.reward_model.score(packed)
         if not torch.isfinite(scores).all():
             raise NotFiniteError("The reward model gave a score that is not a number.")
