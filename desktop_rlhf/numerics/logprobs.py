@@ -32,19 +32,30 @@ def token_scores(logits: Tensor, target_ids: Tensor, temperature: float = 1.0) -
         target_ids: [M] the tokens that followed.
 
     Returns:
-        The scores, and [M, V] probabilities.
+        The scores, and [M, V] probabilities, which lie where the logits lay unless these were narrower than fp32.
     """
     wide = logits if logits.dtype.itemsize >= 4 else logits.float()
+    parts = [_few_scores(*rows, temperature) for rows in zip(wide.split(ROWS), target_ids.split(ROWS), strict=True)]
+    return TokenScores(*(torch.cat(found) for found in zip(*parts, strict=True))), wide
+
+
+ROWS = 8
+"""Of the vocabulary at once: they stay in the processor's cache, and their probabilities need little memory beside."""
+
+
+def _few_scores(logits: Tensor, target_ids: Tensor, temperature: float) -> TokenScores:
+    """The scores of some rows, whose logits become probabilities."""
     if temperature != 1.0:
-        wide.div_(temperature)
-    # One pass that stays in the processor's cache row by row. The logarithm of the sum follows from the largest
-    # probability, which is never small, so that nothing is lost to rounding.
-    probabilities = wide.softmax(dim=-1)
-    largest = wide.amax(dim=-1)
+        logits.div_(temperature)
+    # The logarithm of the sum follows from the largest probability, which is never small, so that nothing is lost to
+    # rounding.
+    probabilities = logits.softmax(dim=-1)
+    largest = logits.amax(dim=-1)
     log_sum = largest - probabilities.amax(dim=-1).log()
-    of_target = wide.gather(-1, target_ids.unsqueeze(-1)).squeeze(-1)
-    entropy = log_sum - wide.mul_(probabilities).sum(dim=-1)
-    return TokenScores(of_target - log_sum, entropy.clamp(min=0), of_target == largest), probabilities
+    of_target = logits.gather(-1, target_ids.unsqueeze(-1)).squeeze(-1)
+    entropy = log_sum - logits.mul_(probabilities).sum(dim=-1)
+    logits.copy_(probabilities)
+    return TokenScores(of_target - log_sum, entropy.clamp(min=0), of_target == largest)
 
 
 def mean_logprobs(logprobs: Tensor, mask: Tensor) -> Tensor:
