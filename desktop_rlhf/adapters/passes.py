@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from desktop_rlhf.adapters.checkpoint import State, optimizer_state, restore_optimizer, restore_parameters
+from desktop_rlhf.adapters.optimizer import adamw, lay_out_gradients
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.runs.common import LoraSpec
@@ -76,7 +77,8 @@ def passes(
     adapter = model.trainable_parameters()
     trained = [(adapter, spec.learning_rate)] + ([([head.weight], head.learning_rate)] if head else [])
     parameters = [parameter for own, _ in trained for parameter in own]
-    optimizer = torch.optim.AdamW([{"params": own, "lr": rate} for own, rate in trained], weight_decay=0.0)
+    optimizer = adamw(trained)
+    lay_out_gradients(parameters)
     generator = torch.Generator().manual_seed(derive_seed(spec.seed, "order"))
     total_steps = -(-len(examples) // batch_size) * epochs
     work = {TRAINING: float(len(examples) * epochs)} | dict(afterwards or {})
@@ -124,7 +126,7 @@ def passes(
                     group["lr"] = rate * (1 - at.step / total_steps) if decay else rate
                 optimizer.step()
                 at.step += 1
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=False)
             at.start += batch_size
             if good:
                 yield StepTaken(at.step, total_steps, totals | {"grad_norm": grad_norm})

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from desktop_rlhf.adapters.checkpoint import State, optimizer_state, restore_optimizer, restore_parameters
+from desktop_rlhf.adapters.optimizer import adamw, lay_out_gradients
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs, start_adapter
 from desktop_rlhf.policy.rollout import (
@@ -46,11 +47,15 @@ class Learner(Protocol):
     """What one algorithm adds to the loop.
 
     Attributes:
-        critic: from hidden states [..., H] to values [...], or None.
+        critic:        from hidden states [..., H] to values [...], or None.
+        trains_policy: whether the policy learns from the present rollout, or the critic alone.
     """
 
     @property
     def critic(self) -> nn.Module | None: ...
+
+    @property
+    def trains_policy(self) -> bool: ...
 
     def begin(self, step: int, episodes: Sequence[Episode]) -> None:
         """Work out the advantages of a new rollout."""
@@ -72,7 +77,9 @@ class Learner(Protocol):
 
 
 class Memoryless:
-    """The part of a learner that carries nothing from one rollout to the next."""
+    """The part of a learner that carries nothing from one rollout to the next, and learns from each."""
+
+    trains_policy = True
 
     def state(self) -> Mapping[str, float]:
         return {}
@@ -111,7 +118,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
     trained = [(model.trainable_parameters(), spec.learning_rate)]
     if learner.critic is not None:
         trained.append((list(learner.critic.parameters()), 10 * spec.learning_rate))
-    optimizer = torch.optim.AdamW([{"params": p, "lr": rate} for p, rate in trained], weight_decay=0.0, eps=1e-5)
+    optimizer = adamw(trained, eps=1e-5)
     rollouts = Rollouts(spec, model, usable, policy, reference, reward_model, learner.critic)
     at = _Place()
     shares = {"writing": WRITING, "scoring": SCORING, "learning": LEARNING}
@@ -163,7 +170,9 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
                 group["lr"] = rate * (1 - at.step / spec.updates) if spec.anneal else rate
             while at.epoch < spec.ppo_epochs:
                 began = at.step + WRITING + SCORING + LEARNING * at.epoch / spec.ppo_epochs
-                model.take_role(Role(policy, trainable=True))
+                model.take_role(Role(policy, trainable=learner.trains_policy))
+                for parameters, _ in trained if learner.trains_policy else trained[1:]:
+                    lay_out_gradients(parameters)
                 measured = yield from _gradients(spec, inputs, stop, learner, at.episodes, began)
                 if stop.requested:
                     break
@@ -171,14 +180,14 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
                 if not torch.isfinite(torch.stack(norms)).all():
                     raise NotFiniteError("The gradient is not a number any more.")
                 optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad(set_to_none=False)
                 measured.add({"grad_norm": norms[0]}, 1)
                 at.measured.take_in(measured)
                 at.epoch += 1
                 if inputs.checkpoints.due:
                     yield from inputs.checkpoints.keep(state)
         except NotFiniteError as error:
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=False)
             halted = Halted(
                 f"{error.sentence} It happened in update {at.step + 1}.",
                 "Resume to go on with other prompts, or stop to keep what was learned before it; then try a lower "

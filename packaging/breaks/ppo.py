@@ -242,7 +242,7 @@ PPO: tuple[Row | Advice, ...] = (
     Row(
         "P9",
         "The critic starts at exactly 0, reads the state that predicts a token, behind the prompt and what was written "
-        "so far, and sends no gradient into the policy.",
+        "so far, and sends no gradient into the policy, which is not stepped at all while the value warms up.",
         (
             Break(
                 "The critic starts at random weights",
@@ -264,6 +264,13 @@ PPO: tuple[Row | Advice, ...] = (
                 "desktop_rlhf/policy/rollout.py",
                 "critic(predicting_states(hidden, packed))",
                 "critic(predicting_states(hidden, packed).roll(-1, dims=1))",
+            ),
+            Break(
+                "While the value warms up the optimiser steps the policy by gradients of 0",
+                PPO_TESTS + "the_optimiser_does_not_meet_the_policy_while_the_value_warms_up",
+                "desktop_rlhf/policy/on_policy.py",
+                "trained if learner.trains_policy else trained[1:]",
+                "trained",
             ),
         ),
     ),
@@ -345,8 +352,8 @@ PPO: tuple[Row | Advice, ...] = (
                 "Attaching an adapter leaves the model in training mode",
                 DRAW + "no_role_draws_dropout",
                 "desktop_rlhf/adapters/resident.py",
-                "        self.base.eval()\n        self.take_role(role)\n",
-                "        self.base.train()\n        self.take_role(role)\n",
+                "        self.base.eval()\n        self._set(role)\n",
+                "        self.base.train()\n        self._set(role)\n",
             ),
         ),
     ),

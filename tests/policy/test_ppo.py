@@ -189,6 +189,22 @@ def test_that_a_value_warm_up_moves_the_value_and_not_the_policy(llama, tmp_path
     assert [s.metrics["objective/kl"] == 0 for s in steps] == [True, True, True]
 
 
+def test_that_the_optimiser_does_not_meet_the_policy_while_the_value_warms_up(
+    llama, tmp_path, table_reward, monkeypatch
+) -> None:
+    table_reward(torch.linspace(-1, 1, 258))
+    met: list[list[bool]] = []
+    taken = torch.optim.AdamW.step
+
+    def step(self, *arguments, **named):
+        met.append([all(p.grad is None for p in group["params"]) for group in self.param_groups])
+        return taken(self, *arguments, **named)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    run(llama, tmp_path, dataclasses.replace(SMALL, updates=2, value_warmup=1, ppo_epochs=2))
+    assert met == [[True, False]] * 2 + [[False, False]] * 2
+
+
 def test_that_the_rate_falls_to_its_last_share_only_with_anneal(llama, tmp_path, table_reward, monkeypatch) -> None:
     table_reward(torch.linspace(-1, 1, 258))
     rates: list[float] = []

@@ -35,14 +35,14 @@ class PpoLearner:
         self.spec = spec
         self.critic = ValueHead(hidden_size).to(device)
         self.kl = AdaptiveKl(spec.kl_coef, spec.target_kl, spec.kl_horizon)
-        self.warming = False
+        self.trains_policy = True
         self.episodes: Sequence[Episode] = ()
         self.advantages: list[Tensor] = []
         self.returns: list[Tensor] = []
 
     def begin(self, step: int, episodes: Sequence[Episode]) -> None:
         spec = self.spec
-        self.warming = step < spec.value_warmup
+        self.trains_policy = step >= spec.value_warmup
         self.episodes = episodes
         masks = [e.packed.mask for e in episodes]
         rewards = [
@@ -69,7 +69,7 @@ class PpoLearner:
         policy, clipped = policy_loss(logprobs, episode.old_logprobs, self.advantages[index], mask, spec.cliprange)
         value, value_clipped = value_loss(values, episode.old_values, self.returns[index], mask, spec.cliprange_value)
         change = (logprobs.detach() - episode.old_logprobs)[mask]
-        loss = spec.vf_coef * value if self.warming else policy + spec.vf_coef * value
+        loss = spec.vf_coef * value + (policy if self.trains_policy else 0.0)
         return loss, {
             "loss/policy_avg": policy,
             "loss/value_avg": value,
