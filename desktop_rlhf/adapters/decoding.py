@@ -145,7 +145,6 @@ class FusedDecoder:
                 q, k, v = (t.transpose(0, 1) for t in (q, k, v))
                 self._keys[number, start : start + copies, :, :size] = k
                 self._values[number, start : start + copies, :, :size] = v
-                k, v = (t.repeat_interleave(self._heads // self._key_heads, dim=0) for t in (k, v))
                 seen.append(attention(q, k, v, causal=True).transpose(0, 1))
             return torch.cat(seen).flatten(1)
 

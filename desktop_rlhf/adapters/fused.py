@@ -23,9 +23,9 @@ BUILT_ALIKE = ("llama", "mistral", "qwen2")
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 """Largest difference from the model's own forward, as a share of the largest hidden state."""
 
-MULTIPLE = 32
-"""Numbers of tokens are rounded up to it: for each new shape of a product the library prepares code, which takes longer
-than the product and some megabytes."""
+MULTIPLE = {torch.float32: 8, torch.bfloat16: 32}
+"""Numbers of tokens are rounded up to it: for each new shape of a product in bfloat16 the library prepares code, which
+takes longer than the product and some megabytes."""
 
 Row: TypeAlias = tuple[int, tuple[int, ...]]
 """Tokens of a prompt, and tokens of each completion behind it."""
@@ -60,11 +60,11 @@ class FusedTrunk:
 
     def __call__(self, ids: Tensor, positions: Tensor, rows: Sequence[Row], adapter: str | None) -> Tensor:
         """[N, H] hidden states of N tokens, the rows one behind another, with ``adapter`` or none."""
-        count, spare = len(ids), -len(ids) % MULTIPLE
+        count, spare = len(ids), -len(ids) % MULTIPLE[self.trunk.dtype]
         ids, positions = pad(ids, (0, spare)), pad(positions, (0, spare))
         x = self.trunk.embed_tokens(ids)
         turn = self.rotation(positions)
-        hidden = [_siblings_hidden(prompt, length).to(x.device) for prompt, lengths in rows for length in lengths]
+        masks = [_siblings_hidden(prompt, length).to(x) for prompt, lengths in rows for length in lengths]
         for layer in self.trunk.layers:
             attention, mlp = layer.self_attn, layer.mlp
             queries, keys, values = _lora_linears(
@@ -76,8 +76,8 @@ class FusedTrunk:
             query = rotated(queries.unflatten(-1, (self.heads, -1)), *turn)
             key = rotated(keys.unflatten(-1, (self.key_heads, -1)), *turn)
             value = values.unflatten(-1, (self.key_heads, -1))
-            seen = self._attend(query, key, value, rows, hidden)
-            x = x + _lora_linears((attention.o_proj,), _Itself(), (seen,), adapter)[0]
+            seen = self._attend(query, key, value, rows, masks)
+            x = x + _lora_linears((attention.o_proj,), _Joined(), seen, adapter)[0]
             normed = _normed(layer.post_attention_layernorm, x)
             weighed = _Weighed(layer.post_attention_layernorm.weight)
             gate, up = _lora_linears((mlp.gate_proj, mlp.up_proj), weighed, (normed,), adapter)
@@ -93,11 +93,9 @@ class FusedTrunk:
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, rows: Sequence[Row], masks: Sequence[Tensor]
-    ) -> Tensor:
-        """[N, H] what each token sees: a prompt itself, a completion its prompt and itself; siblings never meet."""
-        copies = self.heads // self.key_heads
-        query = query.transpose(0, 1)
-        key, value = (t.transpose(0, 1).repeat_interleave(copies, dim=0) for t in (key, value))
+    ) -> tuple[Tensor, ...]:
+        """[L, heads, D] what the tokens of each piece see: a prompt's its own, a completion's these and its own."""
+        query, key, value = (t.transpose(0, 1) for t in (query, key, value))
         sizes = [size for prompt, lengths in rows for size in (prompt, *lengths)]
         sizes.append(query.shape[1] - sum(sizes))
         # Split and not sliced: the backward of a slice fills a whole tensor with zeros around it.
@@ -105,25 +103,27 @@ class FusedTrunk:
         seen, mask = [], iter(masks)
         for _, lengths in rows:
             q, own_keys, own_values = next(parts)
-            seen.append(attention(q, own_keys, own_values, causal=True))
+            seen.append(attention(q, own_keys, own_values, causal=True).transpose(0, 1))
             for _ in lengths:
                 q, k, v = next(parts)
                 keys, values = torch.cat((own_keys, k), dim=1), torch.cat((own_values, v), dim=1)
-                seen.append(attention(q, keys, values, mask=next(mask)))
-        seen.append(torch.zeros_like(next(parts)[0]))
-        return torch.cat(seen, dim=1).transpose(0, 1).flatten(1)
+                seen.append(attention(q, keys, values, mask=next(mask)).transpose(0, 1))
+        return *seen, torch.zeros_like(next(parts)[0]).transpose(0, 1)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-    """[heads, L, D]; without the dimension of a batch."""
-    return scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, is_causal=causal)[0]
+    """[heads, L, D] of queries [heads, L, D] and keys and values [key heads, T, D], which groups of heads share."""
+    shares = q.device.type == "cpu"  # other devices' kernels take no mask together with shared heads
+    if not shares:
+        k, v = (t.repeat_interleave(len(q) // len(t), dim=0) for t in (k, v))
+    return scaled_dot_product_attention(q[None], k[None], v[None], mask, is_causal=causal, enable_gqa=shares).squeeze(0)
 
 
 def _siblings_hidden(prompt: int, length: int) -> Tensor:
-    """[L, P + L] bool: a completion's token sees the whole prompt and its own part up to itself."""
-    sees = torch.ones(length, prompt + length, dtype=torch.bool)
-    sees[:, prompt:] = sees[:, prompt:].tril()
-    return sees
+    """[L, P + L] added to the scores: a completion's token sees the whole prompt and its own part up to itself."""
+    added = torch.zeros(length, prompt + length)
+    added[:, prompt:] = torch.full((length, length), -torch.inf).triu(1)
+    return added
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -157,16 +157,19 @@ class _Entrance(Protocol):
 
     def __call__(self, *inputs: Tensor) -> Tensor: ...
 
-    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The gradient of every input, from that of what was made of them."""
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What it made, again, and from the gradient of that the one of every input."""
 
 
-class _Itself:
+class _Joined:
+    """Pieces of [L, heads, D] one behind another, [N, heads * D]."""
+
     def __call__(self, *inputs: Tensor) -> Tensor:
-        return inputs[0]
+        return torch.cat(inputs).flatten(1)
 
-    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return (gradient,)
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        parts = gradient.split([len(piece) for piece in inputs])
+        return self(*inputs), tuple(part.view_as(piece) for part, piece in zip(parts, inputs, strict=True))
 
 
 class _Weighed:
@@ -178,8 +181,8 @@ class _Weighed:
     def __call__(self, *inputs: Tensor) -> Tensor:
         return inputs[0] * self.weight
 
-    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return (gradient * self.weight,)
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return self(*inputs), (gradient.mul_(self.weight),)
 
 
 class _SwiGlu:
@@ -189,9 +192,11 @@ class _SwiGlu:
         gate, up = inputs
         return silu(gate).mul_(up)
 
-    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         gate, up = inputs
-        return torch.ops.aten.silu_backward(gradient * up, gate), silu(gate).mul_(gradient)
+        gated = silu(gate)
+        made = gated * up
+        return made, (torch.ops.aten.silu_backward(gradient * up, gate), gated.mul_(gradient))
 
 
 # Each of these keeps less for the backward than autograd would, and makes fewer passes over memory.
@@ -201,7 +206,7 @@ class _LoraLinears(torch.autograd.Function):
     """x W^T + b + s (x A^T) B^T for several layers that read the same x, with every W frozen.
 
     Their A's are one product and so are the gradients of these. A and B are float32 and are rounded to x's format where
-    they meet it. x is the entrance's and is made again for the backward.
+    they meet it. x is the entrance's and is made again for the backward, as are the A's side by side.
     """
 
     @staticmethod
@@ -214,36 +219,37 @@ class _LoraLinears(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         inputs, factors = inputs_and_factors[:count], inputs_and_factors[count:]
         x = entrance(*inputs)
-        downs = factors[::2]
-        ups = [(up * scale).to(x.dtype) for up, (_, _, scale) in zip(factors[1::2], frozen, strict=True)]
-        ctx.ranks = [len(down) for down in downs]
-        down = torch.cat(downs).to(x.dtype)
-        low = linear(x, down)
-        ctx.save_for_backward(*inputs, down, low, *ups)
+        low = linear(x, torch.cat(factors[::2]).to(x.dtype))
+        ctx.save_for_backward(low, *inputs_and_factors)
         ctx.entrance, ctx.frozen, ctx.count = entrance, frozen, count
-        lows = low.split(ctx.ranks, dim=1)
+        lows = low.split([len(down) for down in factors[::2]], dim=1)
         return tuple(
-            linear(x, weight, bias).addmm_(own, up.t())
-            for (weight, bias, _), own, up in zip(frozen, lows, ups, strict=True)
+            linear(x, weight, bias).addmm_(own, up.to(x.dtype).t(), alpha=scale)
+            for (weight, bias, scale), own, up in zip(frozen, lows, factors[1::2], strict=True)
         )
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, (down, low, *ups) = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
-        low_gradients = torch.cat([gradient @ up for gradient, up in zip(gradients, ups, strict=True)], dim=1)
+        low, *saved = ctx.saved_tensors
+        inputs, downs, ups = saved[: ctx.count], saved[ctx.count :: 2], saved[ctx.count + 1 :: 2]
+        ranks, scales = [len(down) for down in downs], [scale for _, _, scale in ctx.frozen]
+        to_low = torch.cat(
+            [(own @ up.to(own.dtype)).mul_(scale) for own, up, scale in zip(gradients, ups, scales, strict=True)], dim=1
+        )
         to_inputs: tuple[Tensor | None, ...] = (None,) * ctx.count
         if ctx.needs_input_grad[3]:
-            to_x = low_gradients @ down
-            for gradient, (weight, _, _) in zip(gradients, ctx.frozen, strict=True):
-                to_x.addmm_(gradient, weight)
-            to_inputs = ctx.entrance.back(to_x, *inputs)
+            to_x = to_low @ torch.cat(downs).to(to_low.dtype)
+            for own, (weight, _, _) in zip(gradients, ctx.frozen, strict=True):
+                to_x.addmm_(own, weight)
+            x, to_inputs = ctx.entrance.back(to_x, *inputs)
+        else:
+            x = ctx.entrance(*inputs)
         to_factors: list[Tensor | None] = [None] * (2 * len(gradients))
         if ctx.needs_input_grad[3 + ctx.count]:
-            to_factors[::2] = (low_gradients.t() @ ctx.entrance(*inputs)).float().split(ctx.ranks)
-            lows = low.split(ctx.ranks, dim=1)
+            to_factors[::2] = (to_low.t() @ x).float().split(ranks)
             to_factors[1::2] = [
-                (gradient.t() @ own).float() * scale
-                for gradient, own, (_, _, scale) in zip(gradients, lows, ctx.frozen, strict=True)
+                (own.t() @ (low_own * scale)).float()
+                for own, low_own, scale in zip(gradients, low.split(ranks, dim=1), scales, strict=True)
             ]
         return None, None, None, *to_inputs, *to_factors
 

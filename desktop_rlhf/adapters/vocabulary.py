@@ -43,7 +43,7 @@ class Vocabulary:
             if self._wide is None:
                 self._wide = weight.detach().float()
             # As many rows as in other steps: each new shape costs, see fused.MULTIPLE.
-            rows = pad(hidden, (0, 0, 0, -len(hidden) % MULTIPLE))
+            rows = pad(hidden, (0, 0, 0, -len(hidden) % MULTIPLE[torch.bfloat16]))
             with short_products():
                 logits = linear(rows, self._wide, None if bias is None else bias.float())[: len(hidden)]
         return logits.div_(self._cap).tanh_().mul_(self._cap) if self._cap else logits

@@ -88,8 +88,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "In the fused forward a token sees those after it",
                 "tests/adapters/test_fused.py::test_that_the_fused_forward_says_what_the_models_own_says",
                 "desktop_rlhf/adapters/fused.py",
-                "sees[:, prompt:] = sees[:, prompt:].tril()",
-                "sees[:, prompt:] = True",
+                "torch.full((length, length), -torch.inf).triu(1)",
+                "torch.zeros(length, length)",
             ),
             Break(
                 "In the model's own forward padding is seen",
