@@ -19,9 +19,10 @@ from desktop_rlhf.workbench.engine import Engine
 from desktop_rlhf.workbench.memory import resident_mb
 from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, News, RunSaid, StartRun
 
+# Large enough for five updates of the starter model to take longer than it is from one checkpoint to the next.
 PPO: dict[str, Any] = {
-    "prompts_per_update": 2,
-    "completions_per_prompt": 2,
+    "prompts_per_update": 4,
+    "completions_per_prompt": 4,
     "max_new_tokens": 12,
     "ppo_epochs": 1,
 }
@@ -40,8 +41,9 @@ class Soak:
     def run(self, algorithm: str, reward: str | None = None, **settings: Any) -> dict[str, Any]:
         """Train, with the reward adapter where one is needed; what was held after each step and the end, in MB.
 
-        ``mb`` is without what the allocator keeps though it is free, which swings by tens of MB from step to step,
-        ``kept_mb`` with it. ``after_mb`` is what the program itself leaves: nothing is given back before it is read.
+        ``mb`` is without garbage, and without what the allocator keeps though it is free, which swings by tens of MB
+        from step to step; ``kept_mb`` is with both. ``after_mb`` is what the program itself leaves: nothing is given
+        back before it is read.
         """
         self._mb, self._kept_mb, self._allocated_mb, self._ended = [], [], [], None
         self._engine.submit(StartRun(algorithm, algorithm, settings, reward_adapter_id=reward))
@@ -64,6 +66,7 @@ class Soak:
     def _hear(self, news: News) -> None:
         if isinstance(news, RunSaid) and isinstance(news.event, StepTaken):
             self._kept_mb.append(resident_mb())
+            gc.collect()  # as the window does every two minutes; safetensors leaves a cycle for each tensor it writes
             trim()
             self._mb.append(resident_mb())
             self._allocated_mb.append(allocated_mb())
@@ -90,16 +93,20 @@ class _Mallinfo2(ctypes.Structure):
     )
 
 
+# Once: each time that it is opened Python makes classes for it, which refer to each other and are not collected here.
+_LIBC = ctypes.CDLL(None)
+
+
 def trim() -> None:
     """Have glibc give the system what is free; other libraries have no such call."""
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    malloc_trim = getattr(_LIBC, "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(ctypes.c_size_t(0))
 
 
 def allocated_mb() -> float:
     """What the program asked for and did not give back: what is resident beyond it is the allocator's own keeping."""
-    mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    mallinfo2 = getattr(_LIBC, "mallinfo2", None)
     if mallinfo2 is None:
         return 0.0
     mallinfo2.restype = _Mallinfo2
@@ -113,6 +120,7 @@ def main() -> None:
     soak = Soak(folder)
     try:
         reward = soak.run("reward", epochs=1)["adapter_id"]
+        gc.freeze()
         before = {"mb": resident_mb(), "allocated_mb": allocated_mb()}
         first = soak.run("ppo", reward, **PPO, updates=updates)
         second = soak.run("ppo", reward, **PPO, updates=max(2, updates // 5))
