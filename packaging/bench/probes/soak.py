@@ -1,6 +1,7 @@
 """How much memory grows while PPO trains for long, of a tiny model and of the starter model, and what a run leaves.
 
-Every run is made by the real engine, in a process of its own with automatic collection off, as in the window.
+Every run is made by the real engine, in a process of its own with automatic collection off, as in the window, and with
+a collection before each look, as the window makes from time to time.
 """
 
 from __future__ import annotations
