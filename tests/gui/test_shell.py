@@ -1,4 +1,4 @@
-"""The window and its engine thread: what opens, what follows the engine, and that leaving is clean in every phase."""
+"""The window: what opens, what it shows of the engine, and that leaving is clean in every phase."""
 
 from __future__ import annotations
 
@@ -9,36 +9,29 @@ import threading
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QEvent, QObject, QSettings, Qt, QUrl
-from PySide6.QtGui import QGuiApplication, QPixmap, QTextDocument
+from PySide6.QtCore import QEvent, QObject, QSettings, Qt
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QApplication,
     QCheckBox,
     QFileDialog,
     QLabel,
     QLineEdit,
-    QProgressBar,
     QPushButton,
     QWidget,
 )
 
 from desktop_rlhf.gui import app, theme
-from desktop_rlhf.gui.bridge.collector import Collector
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
-from desktop_rlhf.gui.notes import NOTES, PICTURE_WIDTH, NoteDialog
+from desktop_rlhf.gui.notes import NoteDialog
 from desktop_rlhf.gui.pages.start import NewProject, NewProjectDialog, recent_projects
-from desktop_rlhf.gui.widgets.job_strip import JobStrip, time_left
 from desktop_rlhf.gui.window import MainWindow
 from desktop_rlhf.gui.workspace import TITLES
-from desktop_rlhf.records.errors import BadInputError, ModelFolderError
-from desktop_rlhf.records.runs import RunStatus
+from desktop_rlhf.records.errors import BadInputError
 from desktop_rlhf.settings import projects_path
 from desktop_rlhf.workbench.messages import (
     EngineFailed,
-    JobEnded,
     JobPaused,
-    JobProgressed,
-    JobResumed,
     JobStarted,
     ModelLoaded,
     ModelLoading,
@@ -80,91 +73,6 @@ def text_of(widget, name) -> str:
 
 def click(widget, name) -> None:
     widget.findChild(QPushButton, name).click()
-
-
-# The engine thread
-
-
-def test_that_news_arrive_on_the_gui_thread_whole_and_in_order(engine, engines, qtbot):
-    heard, threads = [], set()
-
-    def hear(news):
-        heard.append(news)
-        threads.add(threading.current_thread())
-
-    engine.news.connect(hear)
-    said = [ModelLoading(str(number)) for number in range(2000)]
-    engines[-1].have_it(lambda: [engines[-1].say(news) for news in said])
-    qtbot.waitUntil(lambda: len(heard) == len(said))
-    assert heard == said
-    assert threads == {threading.main_thread()}
-
-
-def test_that_what_is_asked_before_the_engine_exists_reaches_it_in_order(project, make_engine, engines, qtbot):
-    gate = threading.Event()
-
-    def make_late(path, say):
-        gate.wait()
-        return make_engine(path, say)
-
-    handle = EngineHandle(project.path, make_late)
-    handle.submit("job")
-    handle.pause("a")
-    handle.resume("a")
-    handle.stop("a")
-    gate.set()
-    qtbot.waitUntil(lambda: bool(engines) and len(engines[0].asked) == 4)
-    assert engines[0].asked == [("submit", "job"), ("pause", "a"), ("resume", "a"), ("stop", "a")]
-    assert handle.close(CLOSE_TEST_S)
-
-
-@pytest.mark.parametrize(
-    ("error", "reason", "has_report"),
-    [(ModelFolderError("No model.", "Get one."), "No model.", False), (ZeroDivisionError(), "ZeroDivisionError", True)],
-)
-def test_that_an_engine_that_raises_is_news(project, qtbot, error, reason, has_report):
-    def make(path, say):
-        raise error
-
-    heard = []
-    handle = EngineHandle(project.path, make)
-    handle.news.connect(heard.append)
-    qtbot.waitUntil(lambda: bool(heard))
-    (news,) = heard
-    assert isinstance(news, EngineFailed)
-    assert reason in news.reason
-    assert bool(news.traceback) is has_report
-    assert handle.close(CLOSE_TEST_S)
-
-
-def test_that_the_last_news_come_before_the_end(engine, engines, qtbot):
-    heard = []
-    engine.news.connect(heard.append)
-    engine.ended.connect(lambda: heard.append("ended"))
-    engines[-1].have_it(lambda: engines[-1].say(ModelLoading("last words")))
-    engine.shut_down()
-    qtbot.waitUntil(lambda: "ended" in heard)
-    assert heard == [ModelLoading("last words"), "ended"]
-
-
-def test_that_an_engine_can_be_started_again(project, make_engine, engines, qtbot):
-    handle = EngineHandle(project.path, make_engine)
-    qtbot.waitUntil(lambda: len(engines) == 1)
-    assert handle.close(CLOSE_TEST_S)
-    handle.start()
-    qtbot.waitUntil(lambda: len(engines) == 2)
-    handle.submit("job")
-    assert engines[1].commands == ["job"]
-    assert handle.close(CLOSE_TEST_S)
-
-
-def test_that_closing_a_busy_engine_comes_back_in_time(engine, engines):
-    gate = threading.Event()
-    engines[-1].have_it(gate.wait)
-    assert not engine.close(within_s=0.05)
-    gate.set()
-    assert engine.close(CLOSE_TEST_S)
-    assert not engine.running
 
 
 # The window
@@ -382,83 +290,7 @@ def test_that_opening_another_project_waits_for_the_first_to_be_saved(opened, en
     assert opened.workspace.page_name == "prompts"
 
 
-# The job strip
-
-
-@pytest.fixture
-def strip(qtbot):
-    made = JobStrip()
-    qtbot.addWidget(made)
-    made.show()
-    return made
-
-
-def test_that_the_strip_shows_the_run_rather_than_the_sampling_beside_it(strip):
-    strip.take_news(JobStarted("r", "Training by DPO", "run"))
-    strip.take_news(JobStarted("s", "Sampling"))
-    strip.take_news(JobProgressed("s", "sampling", 0.9, 1.0))
-    strip.take_news(JobProgressed("r", "epoch 1", 0.25, 600.0))
-    assert text_of(strip, "job-title") == "Training by DPO"
-    assert text_of(strip, "job-detail") == "epoch 1 · about 10 min left · and 1 more"
-    assert strip.findChild(QProgressBar, "job-progress").value() == 250
-
-
-def test_that_a_run_can_be_paused_resumed_and_stopped(strip, qtbot):
-    strip.take_news(JobStarted("r", "Training", "run"))
-    for news, name, signal in (
-        (None, "job-pause", strip.pause),
-        (JobPaused("r"), "job-pause", strip.resume),
-        (JobResumed("r"), "job-pause", strip.pause),
-        (None, "job-stop", strip.stop),
-    ):
-        if news is not None:
-            strip.take_news(news)
-        with qtbot.waitSignal(signal) as asked:
-            click(strip, name)
-        assert asked.args == ["r"]
-
-
-def test_that_sampling_can_be_stopped_but_not_paused(strip):
-    strip.take_news(JobStarted("s", "Sampling"))
-    assert strip.findChild(QPushButton, "job-pause").isHidden()
-    assert not strip.findChild(QPushButton, "job-stop").isHidden()
-
-
-def test_that_the_strip_says_how_a_job_ended(strip):
-    strip.take_news(JobStarted("r", "Training", "run"))
-    strip.take_news(JobEnded("r", RunStatus.STOPPED))
-    assert text_of(strip, "job-title") == "Training: stopped; what it had is kept."
-    assert not strip.training
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(None, ""), (5, "less than a minute left"), (90, "about 2 min left"), (3 * 3600, "about 3.0 h left")],
-)
-def test_that_time_left_is_said_roughly(seconds, words):
-    assert time_left(seconds) == words
-
-
-# Looks, help, errors
-
-
-def contrast(one: str, other: str) -> float:
-    def luminance(colour: str) -> float:
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        r, g, b = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b
-
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("colours", [theme.LIGHT, theme.DARK], ids=lambda colours: colours.name)
-def test_that_every_text_can_be_read_on_every_ground(colours):
-    for ground in (colours.window, colours.surface, colours.raised):
-        for text in (colours.text, colours.muted, colours.accent, colours.good, colours.bad, colours.warn):
-            assert contrast(text, ground) >= 4.5, (text, ground)
-    assert contrast(colours.accent_text, colours.accent) >= 4.5
-    assert all(contrast(curve, colours.surface) >= 3 for curve in colours.curves)
+# Theme, help, errors
 
 
 def test_that_a_chosen_theme_is_kept_and_applied(window, qapp):
@@ -467,20 +299,6 @@ def test_that_a_chosen_theme_is_kept_and_applied(window, qapp):
     assert theme.choice() == "dark"
     theme.follow(qapp)
     assert theme.current() is theme.DARK
-
-
-@pytest.mark.parametrize("name", NOTES)
-def test_that_every_note_of_the_help_menu_can_be_read(qtbot, name):
-    note = NoteDialog(name)
-    qtbot.addWidget(note)
-    assert len(note.browser.toPlainText()) > 200
-
-
-def test_that_the_note_with_wide_tables_has_more_room_and_fits_the_screen(qtbot):
-    wide, usual = NoteDialog("metrics"), NoteDialog("licences")
-    qtbot.addWidget(wide)
-    qtbot.addWidget(usual)
-    assert usual.width() < wide.width() <= wide.screen().availableSize().width()
 
 
 @pytest.mark.parametrize(("page", "note"), [("label", "labelling"), ("train", "metrics")])
@@ -507,15 +325,6 @@ def test_that_an_unexpected_error_can_be_copied(window, qtbot):
     assert "one over none" in copied
     assert "Traceback" in copied
     assert box.isVisible()
-
-
-def test_that_python_collects_by_itself_again_when_the_collector_is_closed():
-    import gc
-
-    collector = Collector()
-    assert not gc.isenabled()
-    collector.close()
-    assert gc.isenabled()
 
 
 def test_that_the_application_runs_until_its_window_is_closed(tmp_path, qapp, monkeypatch, closed_project):
@@ -563,18 +372,3 @@ def test_that_closing_while_a_project_is_made_opens_nothing_behind_the_closed_wi
     assert window.workspace is None
     assert engines == []
     Project.open(path).close()
-
-
-def test_that_a_note_shows_the_pictures_beside_it_and_nothing_else_that_it_names(qtbot, monkeypatch, tmp_path):
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    (notes / "trainers.md").write_text("![a picture](beside.png)", encoding="utf-8")
-    for place in (notes, tmp_path):
-        QPixmap(90, 54).save(str(place / "beside.png"))
-    monkeypatch.setattr("desktop_rlhf.gui.notes.resources_path", lambda: tmp_path)
-    note = NoteDialog("trainers")
-    qtbot.addWidget(note)
-    kind = QTextDocument.ResourceType.ImageResource.value
-    assert note.browser.loadResource(kind, QUrl("beside.png")).width() == PICTURE_WIDTH
-    for name in ("../beside.png", str(tmp_path / "beside.png"), f"file://{notes}/beside.png", "gone.png"):
-        assert note.browser.loadResource(kind, QUrl(name)) is None

@@ -1,0 +1,58 @@
+"""Colours and notes: that everything can be read."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import QUrl
+from PySide6.QtGui import QPixmap, QTextDocument
+
+from desktop_rlhf.gui import theme
+from desktop_rlhf.gui.notes import NOTES, PICTURE_WIDTH, NoteDialog
+
+
+def contrast(one: str, other: str) -> float:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        r, g, b = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("colours", [theme.LIGHT, theme.DARK], ids=lambda colours: colours.name)
+def test_that_every_text_can_be_read_on_every_ground(colours):
+    for ground in (colours.window, colours.surface, colours.raised):
+        for text in (colours.text, colours.muted, colours.accent, colours.good, colours.bad, colours.warn):
+            assert contrast(text, ground) >= 4.5, (text, ground)
+    assert contrast(colours.accent_text, colours.accent) >= 4.5
+    assert all(contrast(curve, colours.surface) >= 3 for curve in colours.curves)
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_that_every_note_of_the_help_menu_can_be_read(qtbot, name):
+    note = NoteDialog(name)
+    qtbot.addWidget(note)
+    assert len(note.browser.toPlainText()) > 200
+
+
+def test_that_the_note_with_wide_tables_has_more_room_and_fits_the_screen(qtbot):
+    wide, usual = NoteDialog("metrics"), NoteDialog("licences")
+    qtbot.addWidget(wide)
+    qtbot.addWidget(usual)
+    assert usual.width() < wide.width() <= wide.screen().availableSize().width()
+
+
+def test_that_a_note_shows_the_pictures_beside_it_and_nothing_else_that_it_names(qtbot, monkeypatch, tmp_path):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "trainers.md").write_text("![a picture](beside.png)", encoding="utf-8")
+    for place in (notes, tmp_path):
+        QPixmap(90, 54).save(str(place / "beside.png"))
+    monkeypatch.setattr("desktop_rlhf.gui.notes.resources_path", lambda: tmp_path)
+    note = NoteDialog("trainers")
+    qtbot.addWidget(note)
+    kind = QTextDocument.ResourceType.ImageResource.value
+    assert note.browser.loadResource(kind, QUrl("beside.png")).width() == PICTURE_WIDTH
+    for name in ("../beside.png", str(tmp_path / "beside.png"), f"file://{notes}/beside.png", "gone.png"):
+        assert note.browser.loadResource(kind, QUrl(name)) is None
