@@ -94,18 +94,6 @@ class Checkpoints:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
-    """What an optimiser remembers, by the number of the parameter; it knows nothing of one that had no gradient yet."""
-    return {str(index): remembered for index, remembered in optimizer.state_dict()["state"].items()}
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Give an optimiser over the same parameters back what it remembered; its rates stay as they are."""
-    groups = optimizer.state_dict()["param_groups"]
-    remembered = {int(index): own for index, own in state.items()}
-    optimizer.load_state_dict({"state": remembered, "param_groups": groups})
-
-
 def restore_parameters(parameters: Sequence[Tensor], stored: Sequence[Tensor]) -> None:
     """Write stored values into parameters of the same number and shapes."""
     with torch.no_grad():

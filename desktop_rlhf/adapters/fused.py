@@ -64,7 +64,7 @@ class FusedTrunk:
         ids, positions = pad(ids, (0, spare)), pad(positions, (0, spare))
         x = self.trunk.embed_tokens(ids)
         turn = self.rotation(positions)
-        masks = [_siblings_hidden(prompt, length).to(x) for prompt, lengths in rows for length in lengths]
+        masks = [_completion_mask(prompt, length).to(x) for prompt, lengths in rows for length in lengths]
         for layer in self.trunk.layers:
             attention, mlp = layer.self_attn, layer.mlp
             queries, keys, values = _lora_linears(
@@ -119,7 +119,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causa
     return scaled_dot_product_attention(q[None], k[None], v[None], mask, is_causal=causal, enable_gqa=shares).squeeze(0)
 
 
-def _siblings_hidden(prompt: int, length: int) -> Tensor:
+def _completion_mask(prompt: int, length: int) -> Tensor:
     """[L, P + L] added to the scores: a completion's token sees the whole prompt and its own part up to itself."""
     added = torch.zeros(length, prompt + length)
     added[:, prompt:] = torch.full((length, length), -torch.inf).triu(1)
@@ -158,7 +158,7 @@ class _Entrance(Protocol):
     def __call__(self, *inputs: Tensor) -> Tensor: ...
 
     def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What it made, again, and from the gradient of that the one of every input."""
+        """What it made, again, and from the gradient of that, which may be overwritten, the one of every input."""
 
 
 class _Joined:

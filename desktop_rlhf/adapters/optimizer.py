@@ -1,11 +1,11 @@
-"""The optimiser of every run, and where its gradients lie."""
+"""The optimiser of every run: where its gradients lie, and what it remembers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def adamw(trained: Sequence[tuple[Sequence[nn.Parameter], float]], eps: float = 1e-8) -> torch.optim.AdamW:
@@ -24,3 +24,15 @@ def lay_out_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
+    """What an optimiser remembers, by the number of the parameter; it knows nothing of one that had no gradient yet."""
+    return {str(index): remembered for index, remembered in optimizer.state_dict()["state"].items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Give an optimiser over the same parameters back what it remembered; its rates stay as they are."""
+    groups = optimizer.state_dict()["param_groups"]
+    remembered = {int(index): own for index, own in state.items()}
+    optimizer.load_state_dict({"state": remembered, "param_groups": groups})

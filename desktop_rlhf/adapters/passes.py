@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from desktop_rlhf.adapters.checkpoint import State, optimizer_state, restore_optimizer, restore_parameters
-from desktop_rlhf.adapters.optimizer import adamw, lay_out_gradients
+from desktop_rlhf.adapters.checkpoint import State, restore_parameters
+from desktop_rlhf.adapters.optimizer import adamw, lay_out_gradients, optimizer_state, restore_optimizer
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.runs.common import LoraSpec

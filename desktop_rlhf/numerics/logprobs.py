@@ -9,6 +9,9 @@ from torch import Tensor
 
 from desktop_rlhf.records.errors import EmptyCompletionError
 
+ROWS_IN_CACHE = 8
+"""Of logits, that become probabilities at a time: they stay in the processor's cache, and need little memory beside."""
+
 
 class TokenScores(NamedTuple):
     """What the distribution over V tokens says at each of M places.
@@ -35,12 +38,9 @@ def token_scores(logits: Tensor, target_ids: Tensor, temperature: float = 1.0) -
         The scores, and [M, V] probabilities, which lie where the logits lay unless these were narrower than fp32.
     """
     wide = logits if logits.dtype.itemsize >= 4 else logits.float()
-    parts = [_few_scores(*rows, temperature) for rows in zip(wide.split(ROWS), target_ids.split(ROWS), strict=True)]
+    few = zip(wide.split(ROWS_IN_CACHE), target_ids.split(ROWS_IN_CACHE), strict=True)
+    parts = [_few_scores(rows, targets, temperature) for rows, targets in few]
     return TokenScores(*(torch.cat(found) for found in zip(*parts, strict=True))), wide
-
-
-ROWS = 8
-"""Of the vocabulary at once: they stay in the processor's cache, and their probabilities need little memory beside."""
 
 
 def _few_scores(logits: Tensor, target_ids: Tensor, temperature: float) -> TokenScores:

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from desktop_rlhf.adapters.checkpoint import State, optimizer_state, restore_optimizer, restore_parameters
-from desktop_rlhf.adapters.optimizer import adamw, lay_out_gradients
+from desktop_rlhf.adapters.checkpoint import State, restore_parameters
+from desktop_rlhf.adapters.optimizer import adamw, lay_out_gradients, optimizer_state, restore_optimizer
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs, start_adapter
 from desktop_rlhf.policy.rollout import (
@@ -171,8 +171,8 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
             while at.epoch < spec.ppo_epochs:
                 began = at.step + WRITING + SCORING + LEARNING * at.epoch / spec.ppo_epochs
                 model.take_role(Role(policy, trainable=learner.trains_policy))
-                for parameters, _ in trained if learner.trains_policy else trained[1:]:
-                    lay_out_gradients(parameters)
+                reached = trained if learner.trains_policy else trained[1:]
+                lay_out_gradients(parameter for parameters, _ in reached for parameter in parameters)
                 measured = yield from _gradients(spec, inputs, stop, learner, at.episodes, began)
                 if stop.requested:
                     break

@@ -205,6 +205,21 @@ def test_that_the_optimiser_does_not_meet_the_policy_while_the_value_warms_up(
     assert met == [[True, False]] * 2 + [[False, False]] * 2
 
 
+def test_that_gradients_stay_where_they_lay_from_pass_to_pass(llama, tmp_path, table_reward, monkeypatch) -> None:
+    table_reward(torch.linspace(-1, 1, 258))
+    places: list[list[int]] = []
+    taken = torch.optim.AdamW.step
+
+    def step(self, *arguments, **named):
+        places.append([p.grad.data_ptr() for group in self.param_groups for p in group["params"]])
+        return taken(self, *arguments, **named)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    run(llama, tmp_path, dataclasses.replace(SMALL, updates=2, ppo_epochs=2))
+    assert len(places) == 4
+    assert places[0] == places[1] == places[2] == places[3]
+
+
 def test_that_the_rate_falls_to_its_last_share_only_with_anneal(llama, tmp_path, table_reward, monkeypatch) -> None:
     table_reward(torch.linspace(-1, 1, 258))
     rates: list[float] = []

@@ -206,3 +206,17 @@ def test_that_one_pass_is_the_default_and_its_rates_fall_evenly_to_nothing(llama
     assert [rate for known in rates for rate in known] == pytest.approx(
         [rate * share for share in shares for rate in (1e-3, 1e-2)]
     )
+
+
+def test_that_gradients_stay_where_they_lay_from_step_to_step(llama, tmp_path, monkeypatch) -> None:
+    places: list[list[int]] = []
+    step = torch.optim.AdamW.step
+
+    def watched(optimizer, *args):
+        places.append([p.grad.data_ptr() for known in optimizer.param_groups for p in known["params"]])
+        return step(optimizer, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    trained(llama, tmp_path / "run", batch_size=3, held_out_share=0.0)
+    assert len(places) == 4
+    assert places[0] == places[1] == places[2] == places[3]
