@@ -20,6 +20,29 @@ from desktop_rlhf.workbench.messages import (
 from .test_engine import PPO, SMALL, endings
 
 
+@pytest.fixture
+def break_runs(monkeypatch):
+    """Have every run raise something in the place of its event of a number."""
+
+    def break_at(number: int, error: BaseException | type[BaseException]) -> None:
+        real = training_job.resolve
+
+        def breaking(spec):
+            train = real(spec)
+
+            def run(*arguments):
+                for count, event in enumerate(train(*arguments)):
+                    if count == number:
+                        raise error
+                    yield event
+
+            return run
+
+        monkeypatch.setattr(training_job, "resolve", breaking)
+
+    return break_at
+
+
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
@@ -53,22 +76,9 @@ def test_that_a_run_that_cannot_be_is_one_sentence_and_the_engine_goes_on(
     ],
 )
 def test_that_a_run_that_breaks_ends_once_and_leaves_no_adapter_behind(
-    labelled, work, monkeypatch, error, sentence
+    labelled, work, break_runs, monkeypatch, error, sentence
 ) -> None:
-    real = training_job.resolve
-
-    def breaking(spec):
-        train = real(spec)
-
-        def run(*arguments):
-            for count, event in enumerate(train(*arguments)):
-                if count == 3:
-                    raise error
-                yield event
-
-        return run
-
-    monkeypatch.setattr(training_job, "resolve", breaking)
+    break_runs(3, error)
     (ending,) = endings(work(StartRun("run", "dpo", SMALL)))
     assert ending.status is RunStatus.FAILED
     assert sentence in ending.reason
@@ -80,27 +90,14 @@ def test_that_a_run_that_breaks_ends_once_and_leaves_no_adapter_behind(
 
 
 def test_that_a_run_that_breaks_leaves_the_adapter_that_others_sample_from_alone(
-    labelled, work, sampling, monkeypatch
+    labelled, work, sampling, break_runs
 ) -> None:
     work(StartRun("first", "dpo", SMALL | {"epochs": 5}))
     speaker = labelled.adapters()[0].id
     alone = replace(sampling(2, job_id="alone"), adapter_id=speaker)
     work(alone)
     spoken = {c.text for c in labelled._store.completions.get_all(_newest(labelled, 24)).values()}
-    real = training_job.resolve
-
-    def breaking(spec):
-        train = real(spec)
-
-        def run(*arguments):
-            for count, event in enumerate(train(*arguments)):
-                if count == 4:
-                    raise ZeroDivisionError
-                yield event
-
-        return run
-
-    monkeypatch.setattr(training_job, "resolve", breaking)
+    break_runs(4, ZeroDivisionError)
     begun = []
 
     def ask(engine, news):
