@@ -64,7 +64,7 @@ class FusedTrunk:
         ids, positions = pad(ids, (0, spare)), pad(positions, (0, spare))
         x = self.trunk.embed_tokens(ids)
         turn = self.rotation(positions)
-        masks = [_completion_mask(prompt, length).to(x) for prompt, lengths in rows for length in lengths]
+        masks = [_completion_mask(prompt, length).to(x) for prompt, lengths in rows for length in lengths[1:]]
         for layer in self.trunk.layers:
             attention, mlp = layer.self_attn, layer.mlp
             queries, keys, values = _lora_linears(
@@ -94,19 +94,25 @@ class FusedTrunk:
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, rows: Sequence[Row], masks: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
-        """[L, heads, D] what the tokens of each piece see: a prompt's its own, a completion's these and its own."""
+        """[L, heads, D] what the tokens of each piece see.
+
+        A prompt and its first completion are one piece, in which each token sees those before it. Every further
+        completion is one of its own, which sees the prompt and itself.
+        """
         query, key, value = (t.transpose(0, 1) for t in (query, key, value))
-        sizes = [size for prompt, lengths in rows for size in (prompt, *lengths)]
+        sizes = [size for prompt, lengths in rows for size in (prompt + sum(lengths[:1]), *lengths[1:])]
         sizes.append(query.shape[1] - sum(sizes))
         # Split and not sliced: the backward of a slice fills a whole tensor with zeros around it.
         parts = zip(*(t.split(sizes, dim=1) for t in (query, key, value)), strict=True)
         seen, mask = [], iter(masks)
-        for _, lengths in rows:
-            q, own_keys, own_values = next(parts)
-            seen.append(attention(q, own_keys, own_values, causal=True).transpose(0, 1))
-            for _ in lengths:
+        for prompt, lengths in rows:
+            q, k, v = next(parts)
+            seen.append(attention(q, k, v, causal=True).transpose(0, 1))
+            if further := lengths[1:]:
+                prompt_keys, prompt_values = (t.split([prompt, lengths[0]], dim=1)[0] for t in (k, v))
+            for _ in further:
                 q, k, v = next(parts)
-                keys, values = torch.cat((own_keys, k), dim=1), torch.cat((own_values, v), dim=1)
+                keys, values = torch.cat((prompt_keys, k), dim=1), torch.cat((prompt_values, v), dim=1)
                 seen.append(attention(q, keys, values, mask=next(mask)).transpose(0, 1))
         return *seen, torch.zeros_like(next(parts)[0]).transpose(0, 1)
 
