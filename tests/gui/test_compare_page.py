@@ -121,6 +121,16 @@ def test_that_the_first_match_is_shown_as_soon_as_it_is_written(page, judging):
     assert page.prompt.toPlainText()
 
 
+def test_that_more_is_promised_only_while_it_is_being_written(page, engines, add_matches):
+    page.start.click()
+    command = engines[-1].commands[-1]
+    add_matches(command.side_by_side_id, 2)
+    page.take_news(MatchReady(command.job_id, command.side_by_side_id, "first"))
+    assert page.counter.text() == "0 judged, 2 to go, more being written"
+    page.take_news(JobEnded(command.job_id, RunStatus.COMPLETED))
+    assert page.counter.text() == "0 judged, 2 to go"
+
+
 def test_that_nothing_on_the_page_tells_which_side_is_which(page, judging):
     shown = " ".join(b.text() + b.toolTip() for side in page.sides for b in side.findChildren(QPushButton))
     assert "kind" not in shown

@@ -212,12 +212,10 @@ class ComparePage(QWidget):
                 del self._jobs[job_id]
                 if news.status is RunStatus.FAILED:
                     self.banner.say(news.reason, news.next_step, news.traceback)
-                if self._current is not None and self._showing is None:
-                    self._next()
+                self._no_more_comes()
             case EngineFailed() if self._jobs:
                 self._jobs.clear()  # the window says why
-                if self._current is not None and self._showing is None:
-                    self._next()
+                self._no_more_comes()
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
@@ -317,6 +315,14 @@ class ComparePage(QWidget):
     def _next(self) -> None:
         assert self._current is not None
         self._show(self._project.next_match(self._current.id))
+
+    def _no_more_comes(self) -> None:
+        if self._current is None:
+            return
+        if self._showing is None:
+            self._next()
+        else:
+            self._count()
 
     def _show(self, showing: MatchShowing | None) -> None:
         assert self._current is not None
