@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 from transformers import DynamicCache
 
-from desktop_rlhf.adapters.fused import FusedTrunk, attention, rotated
+from desktop_rlhf.adapters.fused import FusedTrunk, attention, beside, rotated
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 
 
@@ -227,11 +227,14 @@ class _Products:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[N, H] to [N, all outputs]."""
-        parts = [linear(x, weight, bias) for weight, bias in self._weights]
-        if self._down is not None:
+        if self._down is None:
+            parts = [linear(x, weight, bias) for weight, bias in self._weights]
+        else:
             lows = linear(x, self._down).split([up.shape[1] for up in self._ups], dim=1)
-            for part, low, up in zip(parts, lows, self._ups, strict=True):
-                part.addmm_(low, up.t())
+            parts = [
+                beside(low, up, 1.0, bias).addmm_(x, weight.t())
+                for low, up, (weight, bias) in zip(lows, self._ups, self._weights, strict=True)
+            ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
