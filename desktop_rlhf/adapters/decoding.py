@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 from transformers import DynamicCache
 
-from desktop_rlhf.adapters.fused import FusedTrunk, attention, beside, rotated
+from desktop_rlhf.adapters.attention import attention
+from desktop_rlhf.adapters.fused import FusedTrunk, beside, rotated
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
-from torch.nn.functional import linear, pad, scaled_dot_product_attention, silu
+from torch.nn.functional import linear, pad, silu
+
+from desktop_rlhf.adapters.attention import TILE, Row, attention_over
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +27,8 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 
 TRIED = 24  # tokens
 
-MULTIPLE = {torch.float32: 8, torch.bfloat16: 32}
-"""Numbers of tokens are rounded up to it: for each new shape of a product in bfloat16 the library prepares code, which
-takes longer than the product and some megabytes."""
-
-Row: TypeAlias = tuple[int, tuple[int, ...]]
-"""Tokens of a prompt, and tokens of each completion behind it."""
+MULTIPLE = {torch.float32: 8, torch.bfloat16: TILE}
+"""Numbers of tokens are rounded up to it."""
 
 
 class FusedTrunk:
@@ -68,7 +66,7 @@ class FusedTrunk:
         ids, positions = pad(ids, (0, spare)), pad(positions, (0, spare))
         x = self.trunk.embed_tokens(ids)
         turn = self.rotation(positions)
-        masks = [_completion_mask(prompt, length).to(x) for prompt, lengths in rows for length in lengths[1:]]
+        attend = attention_over(rows, x)
         for layer in self.trunk.layers:
             attention, mlp = layer.self_attn, layer.mlp
             queries, keys, values = _lora_linears(
@@ -80,7 +78,7 @@ class FusedTrunk:
             query = rotated(queries.unflatten(-1, (self.heads, -1)), *turn)
             key = rotated(keys.unflatten(-1, (self.key_heads, -1)), *turn)
             value = values.unflatten(-1, (self.key_heads, -1))
-            seen = self._attend(query, key, value, rows, masks)
+            seen = attend(query, key, value)
             x = x + _lora_linears((attention.o_proj,), _Joined(), seen, adapter)[0]
             normed = _normed(layer.post_attention_layernorm, x)
             weighed = _Weighed(layer.post_attention_layernorm.weight)
@@ -94,46 +92,6 @@ class FusedTrunk:
         cos, sin = self.trunk.rotary_emb(weight[:1].unsqueeze(0), position_ids=positions.unsqueeze(0))
         half = cos.shape[-1] // 2  # the two halves are the same
         return cos[0, :, None, :half].to(weight.dtype), sin[0, :, None, :half].to(weight.dtype)
-
-    def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, rows: Sequence[Row], masks: Sequence[Tensor]
-    ) -> tuple[Tensor, ...]:
-        """[L, heads, D] what the tokens of each piece see.
-
-        A prompt and its first completion are one piece, in which each token sees those before it. Every further
-        completion is one of its own, which sees the prompt and itself.
-        """
-        query, key, value = (t.transpose(0, 1) for t in (query, key, value))
-        sizes = [size for prompt, lengths in rows for size in (prompt + sum(lengths[:1]), *lengths[1:])]
-        sizes.append(query.shape[1] - sum(sizes))
-        # Split and not sliced: the backward of a slice fills a whole tensor with zeros around it.
-        parts = zip(*(t.split(sizes, dim=1) for t in (query, key, value)), strict=True)
-        seen, mask = [], iter(masks)
-        for prompt, lengths in rows:
-            q, k, v = next(parts)
-            seen.append(attention(q, k, v, causal=True).transpose(0, 1))
-            if further := lengths[1:]:
-                prompt_keys, prompt_values = (t.split([prompt, lengths[0]], dim=1)[0] for t in (k, v))
-            for _ in further:
-                q, k, v = next(parts)
-                keys, values = torch.cat((prompt_keys, k), dim=1), torch.cat((prompt_values, v), dim=1)
-                seen.append(attention(q, keys, values, mask=next(mask)).transpose(0, 1))
-        return *seen, torch.zeros_like(next(parts)[0]).transpose(0, 1)
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-    """[heads, L, D] of queries [heads, L, D] and keys and values [key heads, T, D], which groups of heads share."""
-    shares = q.device.type == "cpu"  # other devices' kernels take no mask together with shared heads
-    if not shares:
-        k, v = (t.repeat_interleave(len(q) // len(t), dim=0) for t in (k, v))
-    return scaled_dot_product_attention(q[None], k[None], v[None], mask, is_causal=causal, enable_gqa=shares).squeeze(0)
-
-
-def _completion_mask(prompt: int, length: int) -> Tensor:
-    """[L, P + L] added to the scores: a completion's token sees the whole prompt and its own part up to itself."""
-    added = torch.zeros(length, prompt + length)
-    added[:, prompt:] = torch.full((length, length), -torch.inf).triu(1)
-    return added
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

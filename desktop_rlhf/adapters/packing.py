@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from desktop_rlhf.adapters.fused import Row
+from desktop_rlhf.adapters.attention import Row
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.numerics.logprobs import TokenScores
 from desktop_rlhf.records.errors import EmptyCompletionError

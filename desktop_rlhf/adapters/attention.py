@@ -1,0 +1,251 @@
+"""Attention over packed rows: every completion sees its prompt and itself, and none of its siblings.
+
+A prompt and its first completion are one piece, in which each token sees those before it. Every further completion is
+one of its own, which sees the prompt and itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+Row: TypeAlias = tuple[int, tuple[int, ...]]
+"""Tokens of a prompt, and tokens of each completion behind it."""
+
+TILE = 32
+"""Sides of a product in bfloat16 are rounded up to it: for each new shape the library prepares code, which takes longer
+than the product and some megabytes."""
+BLOCK = 256
+"""Queries at a time: keys that none of them sees are left out."""
+
+
+class Attention(Protocol):
+    """What the tokens of some rows see; made once for all layers."""
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        """Pieces of [L, heads, D], N tokens together, of [N, heads, D] and twice [N, key heads, D]."""
+
+
+def attention_over(rows: Sequence[Row], like: Tensor) -> Attention:
+    """The faster way for the device and format of ``like``.
+
+    On a processor the library's backward is for float32: in bfloat16, which has a unit for products, plain products
+    take less than half of its time.
+    """
+    if like.dtype == torch.bfloat16 and like.device.type == "cpu":
+        return TiledAttention(rows, like)
+    return PieceAttention(rows, like)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    """[heads, L, D] of queries [heads, L, D] and keys and values [key heads, T, D], which groups of heads share."""
+    shares = q.device.type == "cpu"  # other devices' kernels take no mask together with shared heads
+    if not shares:
+        k, v = (t.repeat_interleave(len(q) // len(t), dim=0) for t in (k, v))
+    return scaled_dot_product_attention(q[None], k[None], v[None], mask, is_causal=causal, enable_gqa=shares).squeeze(0)
+
+
+class PieceAttention:
+    """The library's kernel for one piece after another."""
+
+    def __init__(self, rows: Sequence[Row], like: Tensor) -> None:
+        self._rows = rows
+        self._masks = [_completion_mask(prompt, length).to(like) for prompt, lengths in rows for length in lengths[1:]]
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        query, key, value = (t.transpose(0, 1) for t in (query, key, value))
+        sizes = [size for prompt, lengths in self._rows for size in (prompt + sum(lengths[:1]), *lengths[1:])]
+        sizes.append(query.shape[1] - sum(sizes))
+        # Split and not sliced: the backward of a slice fills a whole tensor with zeros around it.
+        parts = zip(*(t.split(sizes, dim=1) for t in (query, key, value)), strict=True)
+        seen, mask = [], iter(self._masks)
+        for prompt, lengths in self._rows:
+            q, k, v = next(parts)
+            seen.append(attention(q, k, v, causal=True).transpose(0, 1))
+            if further := lengths[1:]:
+                prompt_keys, prompt_values = (t.split([prompt, lengths[0]], dim=1)[0] for t in (k, v))
+            for _ in further:
+                q, k, v = next(parts)
+                keys, values = torch.cat((prompt_keys, k), dim=1), torch.cat((prompt_values, v), dim=1)
+                seen.append(attention(q, keys, values, mask=next(mask)).transpose(0, 1))
+        return *seen, torch.zeros_like(next(parts)[0]).transpose(0, 1)
+
+
+def _completion_mask(prompt: int, length: int) -> Tensor:
+    """[L, P + L] added to the scores: a completion's token sees the whole prompt and its own part up to itself."""
+    added = torch.zeros(length, prompt + length)
+    added[:, prompt:] = torch.full((length, length), -torch.inf).triu(1)
+    return added
+
+
+class TiledAttention:
+    """Plain products for all pieces of a like size at once, padded to whole tiles."""
+
+    def __init__(self, rows: Sequence[Row], like: Tensor) -> None:
+        alike: dict[tuple[int, int], list[_Piece]] = {}
+        for piece in _pieces(rows):
+            sides = (_whole(len(piece.own)), _whole(len(piece.before) + len(piece.own)))
+            alike.setdefault(sides, []).append(piece)
+        self._batches = [_Batch.of(pieces, *sides, like) for sides, pieces in alike.items()]
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        made: Tensor = _Tiled.apply(query, key, value, self._batches)
+        return (made,)
+
+
+class _Piece(NamedTuple):
+    """Tokens of a forward, and those before them that they all see."""
+
+    own: range
+    before: range
+
+
+def _pieces(rows: Sequence[Row]) -> list[_Piece]:
+    found, start = [], 0
+    for prompt, lengths in rows:
+        before, end = range(start, start + prompt), start + prompt + sum(lengths[:1])
+        found.append(_Piece(range(start, end), range(0)))
+        for length in lengths[1:]:
+            found.append(_Piece(range(end, end + length), before))
+            end += length
+        start = end
+    return found
+
+
+def _whole(size: int) -> int:
+    return -(-size // TILE) * TILE
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """R pieces, their queries padded to L and their keys to T.
+
+    A query sees the keys before its piece and those of it up to itself. So padded keys, which come last, are seen by
+    padded queries alone, whose results are dropped and whose gradients are 0.
+
+    Attributes:
+        queries, keys: [R * L] and [R * T] tokens of the forward; some token of the piece at padding.
+        tokens:  of the forward that are queries here.
+        places:  where those are among the R * L.
+        mask:    [R, 1, 1, L, T] added to the scores.
+        fewest, most: how many keys lie before a piece.
+    """
+
+    size: int
+    width: int
+    queries: Tensor
+    keys: Tensor
+    tokens: Tensor
+    places: Tensor
+    mask: Tensor
+    fewest: int
+    most: int
+
+    @classmethod
+    def of(cls, pieces: Sequence[_Piece], size: int, width: int, like: Tensor) -> _Batch:
+        queries = torch.tensor([piece.own.start for piece in pieces]).repeat_interleave(size)
+        keys = torch.tensor([piece.own.start for piece in pieces]).repeat_interleave(width)
+        tokens = torch.tensor([token for piece in pieces for token in piece.own])
+        places = torch.tensor([r * size + i for r, piece in enumerate(pieces) for i in range(len(piece.own))])
+        queries[places] = tokens
+        for r, (own, before) in enumerate(pieces):
+            keys[r * width : r * width + len(before) + len(own)] = torch.tensor([*before, *own])
+        last = torch.tensor([len(piece.before) for piece in pieces])[:, None] + torch.arange(size)
+        unseen = torch.arange(width) > last[:, None, None, :, None]
+        mask = torch.zeros(unseen.shape).masked_fill_(unseen, -torch.inf).to(like)
+        befores = [len(piece.before) for piece in pieces]
+        return cls(size, width, queries, keys, tokens, places, mask, min(befores), max(befores))
+
+    def blocks(self) -> list[tuple[int, int, int, int]]:
+        """From and to which query, up to which key any of them sees, and from which key on not all of them do."""
+        found = []
+        for start in range(0, self.size, BLOCK):
+            end = min(start + BLOCK, self.size)
+            seen = min(_whole(self.most + end), self.width)
+            found.append((start, end, seen, min(self.fewest + start, seen)))
+        return found
+
+
+class _Tiled(torch.autograd.Function):
+    """Attention as products and a softmax; the probabilities are kept for the backward.
+
+    Source: Vaswani et al. (2017); heads that share keys as in Ainslie et al., "GQA" (2023).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, batches: Sequence[_Batch]) -> Tensor:
+        out = torch.zeros_like(query)
+        kept = []
+        for batch in batches:
+            q, k, v = _gathered(batch, query, key, value)
+            made = torch.empty_like(q)
+            for start, end, seen, partly in batch.blocks():
+                own = q[:, :, start:end].flatten(1, 2)
+                scores = torch.baddbmm(_nothing(own), own, k[:, :seen].mT, beta=0, alpha=q.shape[-1] ** -0.5)
+                by_piece = scores.view(len(batch.mask), -1, q.shape[1], end - start, seen)
+                by_piece[..., partly:].add_(batch.mask[..., start:end, partly:seen])
+                kept.append(scores.softmax(-1))
+                made[:, :, start:end] = torch.bmm(kept[-1], v[:, :seen]).view_as(made[:, :, start:end])
+            _put(batch, out, made)
+        ctx.save_for_backward(query, key, value, *kept)
+        ctx.batches = batches
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, *kept = ctx.saved_tensors
+        to_query = torch.zeros_like(query)
+        to_key, to_value = (torch.zeros_like(t, dtype=torch.float32) for t in (key, value))
+        probabilities = iter(kept)
+        for batch in ctx.batches:
+            q, k, v = _gathered(batch, query, key, value)
+            of_seen = gradient.new_zeros(len(batch.queries), *gradient.shape[1:])
+            of_seen[batch.places] = gradient[batch.tokens]
+            g = _by_head(of_seen, len(batch.mask), q.shape[1])
+            to_q = torch.empty_like(q)
+            to_k, to_v = (torch.zeros_like(t, dtype=torch.float32) for t in (k, v))
+            scale = q.shape[-1] ** -0.5
+            for start, end, seen, _ in batch.blocks():
+                p, own = next(probabilities), q[:, :, start:end].flatten(1, 2)
+                of_own = g[:, :, start:end].flatten(1, 2)
+                to_v[:, :seen] += torch.bmm(p.mT, of_own)
+                to_p = torch.bmm(of_own, v[:, :seen].mT)
+                to_scores = torch._softmax_backward_data(to_p, p, -1, p.dtype)
+                part = torch.baddbmm(_nothing(p), to_scores, k[:, :seen], beta=0, alpha=scale)
+                to_q[:, :, start:end] = part.view_as(to_q[:, :, start:end])
+                to_k[:, :seen] += torch.baddbmm(_nothing(p), to_scores.mT, own, beta=0, alpha=scale)
+            _put(batch, to_query, to_q)
+            for to_tokens, part in ((to_key, to_k), (to_value, to_v)):
+                by_token = part.unflatten(0, (len(batch.mask), -1)).transpose(1, 2).flatten(0, 1)
+                to_tokens.index_add_(0, batch.keys, by_token)
+        return to_query, to_key.to(key.dtype), to_value.to(value.dtype), None
+
+
+def _gathered(batch: _Batch, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """[R * key heads, heads that share, L, D] queries and [R * key heads, T, D] keys and values."""
+    pieces, shared = len(batch.mask), query.shape[1] // key.shape[1]
+    k, v = (_by_head(t.index_select(0, batch.keys), pieces, 1).squeeze(1) for t in (key, value))
+    return _by_head(query.index_select(0, batch.queries), pieces, shared), k, v
+
+
+def _by_head(x: Tensor, pieces: int, shared: int) -> Tensor:
+    """[R * L, heads, D] to [R * key heads, heads that share, L, D]."""
+    return (
+        x.view(pieces, -1, x.shape[1] // shared, shared, x.shape[-1]).permute(0, 2, 3, 1, 4).flatten(0, 1).contiguous()
+    )
+
+
+def _put(batch: _Batch, out: Tensor, made: Tensor) -> None:
+    """Give the tokens of ``out``, [N, heads, D], what ``_by_head`` had taken apart."""
+    by_piece = made.unflatten(0, (len(batch.mask), -1)).permute(0, 3, 1, 2, 4).reshape(-1, *out.shape[1:])
+    out[batch.tokens] = by_piece[batch.places]
+
+
+def _nothing(like: Tensor) -> Tensor:
+    """What a product is added to, and counts 0 times."""
+    return like.new_empty(1)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import pad
+
+from desktop_rlhf.adapters import attention
+from desktop_rlhf.adapters.attention import PieceAttention, TiledAttention, attention_over
+
+HEADS, KEY_HEADS, SIZE = 4, 2, 16
+ROWS = {
+    "one completion": [(5, (3,))],
+    "siblings": [(40, (30, 7, 33))],
+    "a prompt alone": [(24, ())],
+    "rows of like and unlike sizes": [(20, (9, 8)), (1, (1,)), (22, (10, 6)), (70, (40, 64, 1))],
+}
+
+
+def measured(kind: type, rows: list, dtype: torch.dtype, spare: int = 3) -> list[torch.Tensor]:
+    """What is seen, and the gradients of queries, keys and values, all in float32."""
+    count = sum(prompt + sum(lengths) for prompt, lengths in rows)
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(count, heads, SIZE, generator=generator) for heads in (HEADS, KEY_HEADS, KEY_HEADS)]
+    weights = torch.randn(count, HEADS, SIZE, generator=generator)
+    given = [pad(each, (0, 0, 0, 0, 0, spare), value=9.0).to(dtype).requires_grad_() for each in drawn]
+    seen = torch.cat(kind(rows, given[0])(*given))
+    assert seen.shape == given[0].shape
+    gradients = torch.autograd.grad((seen[:count].float() * weights).sum(), given)
+    return [seen[:count].detach().float(), *(gradient.float() for gradient in gradients)]
+
+
+@pytest.mark.parametrize("block", [32, 256])
+@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
+def test_that_tiles_see_what_the_librarys_kernel_sees(rows, block, monkeypatch) -> None:
+    monkeypatch.setattr(attention, "BLOCK", block)
+    for ours, theirs in zip(
+        measured(TiledAttention, rows, torch.float32), measured(PieceAttention, rows, torch.float32), strict=True
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+        assert theirs.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("kind", [TiledAttention, PieceAttention])
+def test_that_attention_in_bfloat16_stays_within_a_hundredth_of_float32(kind) -> None:
+    rows = ROWS["rows of like and unlike sizes"]
+    for short, wide in zip(
+        measured(kind, rows, torch.bfloat16), measured(PieceAttention, rows, torch.float32), strict=True
+    ):
+        assert (short - wide).norm() < 0.01 * wide.norm()
+
+
+def test_that_padding_of_a_tile_has_no_gradient_of_its_own() -> None:
+    """Tokens behind the rows are seen by nobody, whatever they hold."""
+    rows = ROWS["siblings"]
+    few, many = (measured(TiledAttention, rows, torch.bfloat16, spare) for spare in (0, 40))
+    assert torch.equal(few[0], many[0])
+    for gradient in many[1:]:
+        assert not gradient[-40:].any()
+
+
+def test_that_tiles_are_for_bfloat16_on_a_processor_alone() -> None:
+    short, wide = (torch.zeros(8, 4, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
+    assert isinstance(attention_over([(5, (3,))], short), TiledAttention)
+    assert isinstance(attention_over([(5, (3,))], wide), PieceAttention)
+    assert isinstance(attention_over([(5, (3,))], short.to("meta")), PieceAttention)
