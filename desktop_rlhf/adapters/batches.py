@@ -17,18 +17,24 @@ from desktop_rlhf.numerics.logprobs import mean_logprobs
 from desktop_rlhf.records.comparisons import PreferenceGroup
 
 MOST_TOKENS = 512
-"""In one forward. More of them gain nothing where few already fill the processor, and cost memory and patience."""
+"""In one forward in float32. More of them gain nothing where few already fill the processor, and cost memory and
+patience."""
 
 Ids: TypeAlias = tuple[Sequence[int], Sequence[Sequence[int]]]
 """Of a prompt, and of each completion behind it."""
 
 
-def micro_batches(examples: Sequence[Ids], max_length: int) -> list[range]:
-    """Places of neighbouring examples that have at most ``MOST_TOKENS`` and ``max_length`` tokens together.
+def tokens_at_once(model: ResidentModel, max_length: int, most: int | None = None) -> int:
+    """How many tokens may share a forward: ``most``, by default ``MOST_TOKENS``, and no more than ``max_length``.
 
-    A larger example goes alone.
+    In bfloat16 it is twice as many: they take the same memory, and need to be that many to keep a matrix unit busy.
     """
-    most, start, tokens = min(MOST_TOKENS, max_length), 0, 0
+    return min(most or MOST_TOKENS, max_length) * (2 if model.base.dtype == torch.bfloat16 else 1)
+
+
+def micro_batches(examples: Sequence[Ids], most: int) -> list[range]:
+    """Places of neighbouring examples that have at most so many tokens together; a larger example goes alone."""
+    start, tokens = 0, 0
     found = []
     for place, (prompt, completions) in enumerate(examples):
         size = len(prompt) + sum(map(len, completions))
@@ -91,7 +97,7 @@ def group_batches(
     model: ResidentModel, groups: Sequence[PreferenceGroup], max_length: int
 ) -> Iterator[tuple[range, GroupBatch]]:
     """The micro-batches of some comparisons with their places, each packed when it is asked for."""
-    for places in micro_batches([group_ids(model, group) for group in groups], max_length):
+    for places in micro_batches([group_ids(model, group) for group in groups], tokens_at_once(model, max_length)):
         yield places, GroupBatch.of(model, groups[places.start : places.stop])
 
 
@@ -116,7 +122,7 @@ class References:
         self._model = model
         self._reference = reference
         self._examples = examples
-        self._chunks = micro_batches(examples, max_length)
+        self._chunks = micro_batches(examples, tokens_at_once(model, max_length))
         self._chunk_of = {number: places for places in self._chunks for number in places}
         self._kept: dict[int, list[Tensor]] = {}
 

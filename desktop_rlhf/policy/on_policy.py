@@ -277,7 +277,7 @@ def _gradients(
     total = sum(map(learner.weight, episodes))
     role = inputs.model.role
     written = [(episode.prompt_ids, episode.drawn) for episode in episodes]
-    for places, packed in packs(spec, written, inputs.model.device):
+    for places, packed in packs(spec, written, inputs.model):
         if stop.requested:
             break
         inputs.model.take_role(role)  # a job served in between may have taken another

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from desktop_rlhf.adapters.batches import Ids, micro_batches
+from desktop_rlhf.adapters.batches import Ids, micro_batches, tokens_at_once
 from desktop_rlhf.adapters.checkpoint import State
 from desktop_rlhf.adapters.packing import (
     Packed,
@@ -36,8 +36,8 @@ from desktop_rlhf.runs.stop import StopToken
 
 LOWEST_KL = -0.5  # nats; a mean closer to 0 is not worth an alarm
 MOST_TOKENS = 192
-"""In one forward with its backward. Fewer than stored data is allowed: that spares a third of a gigabyte and costs a
-tenth of the time of learning."""
+"""In one forward with its backward, in float32. Fewer than stored data is allowed: that spares a third of a gigabyte
+and costs a tenth of the time of learning."""
 
 WRITING, SCORING, LEARNING = 0.4, 0.2, 0.4  # shares of an update's time, for the progress bar
 
@@ -85,15 +85,15 @@ def _ids(prompt_ids: Sequence[int], drawn: Sequence[Drawn]) -> Ids:
 
 
 def packs(
-    spec: RolloutSpec, written: Sequence[tuple[Sequence[int], Sequence[Drawn]]], device: torch.device
+    spec: RolloutSpec, written: Sequence[tuple[Sequence[int], Sequence[Drawn]]], model: ResidentModel
 ) -> Iterator[tuple[range, Packed]]:
     """The micro-batches of a rollout, (prompt ids, completions) by prompt: places of neighbours, packed together.
 
     Scored and learned from in the same ones, a completion has the same log-probabilities to the last bit.
     """
     examples = [_ids(*one) for one in written]
-    for places in micro_batches(examples, min(MOST_TOKENS, spec.max_length)):
-        yield places, pack(examples[places.start : places.stop], device)
+    for places in micro_batches(examples, tokens_at_once(model, spec.max_length, MOST_TOKENS)):
+        yield places, pack(examples[places.start : places.stop], model.device)
 
 
 def by_prompt(values: Tensor, packed: Packed) -> list[Tensor]:
@@ -183,7 +183,7 @@ class Rollouts:
             return None
         episodes: list[Episode] = []
         written = [(ids, drawn[i * count : (i + 1) * count]) for i, ids in enumerate(prompt_ids)]
-        for places, packed in packs(spec, written, self.model.device):
+        for places, packed in packs(spec, written, self.model):
             if stop.requested:
                 return None
             try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from desktop_rlhf.adapters.batches import micro_batches
+from desktop_rlhf.adapters.batches import micro_batches, tokens_at_once
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs, fitting, ids_of
 from desktop_rlhf.policy.rollout import MOST_TOKENS, usable_prompts
@@ -55,11 +55,12 @@ class Whole:
         """What fits into the run's limits of it; the rest is left out by the run as well."""
         if isinstance(spec, RolloutSpec):
             name, examples = "prompts", _prompts(spec, inputs)
-            batch, most = spec.prompts_per_update, min(MOST_TOKENS, spec.max_length)
+            batch, most = spec.prompts_per_update, tokens_at_once(inputs.model, spec.max_length, MOST_TOKENS)
         else:
             name = "judged" if inputs.judged else "groups"
             examples = _stored(spec, inputs)
-            batch, most = int(spec.as_settings().get("batch_size", 1)), spec.max_length
+            batch = int(spec.as_settings().get("batch_size", 1))
+            most = tokens_at_once(inputs.model, spec.max_length)
         return cls(inputs, name, sorted(examples, key=lambda one: one.tokens), batch, most)
 
     @property

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import torch
 
-from desktop_rlhf.adapters.batches import MOST_TOKENS
+from desktop_rlhf.adapters.batches import tokens_at_once
 from desktop_rlhf.adapters.decoding import decoder
 from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.resident import ResidentModel, Role
@@ -48,12 +48,13 @@ def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, i
     """(setting, value, the largest micro-batches under it), ever smaller."""
     settings = spec.as_settings()
     if WRITTEN in settings:
+        most = tokens_at_once(inputs.model, spec.max_length, rollout.MOST_TOKENS)
         prompt = _longest_prompt(inputs)
         value = int(settings[WRITTEN])
         while (value := value * 3 // 4) >= SHORTEST:
             alone = (prompt, value, int(settings["completions_per_prompt"]))
             update = int(settings["prompts_per_update"]) * (alone[0] + alone[1] * alone[2])
-            yield WRITTEN, value, [alone, (1, min(rollout.MOST_TOKENS, spec.max_length, update) - 1, 1)]
+            yield WRITTEN, value, [alone, (1, min(most, update) - 1, 1)]
         return
     sizes = sorted(_sizes(inputs), key=lambda size: size[0] + size[1])
     lengths = [prompt + completion for prompt, completion, _ in sizes if prompt + completion <= spec.max_length]
@@ -61,7 +62,8 @@ def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, i
     for value in dict.fromkeys(length for length in shares if length < lengths[-1]):
         kept = (size for size in sizes if size[0] + size[1] <= value)
         alone = max(kept, key=lambda size: size[0] + size[1] * size[2])
-        together = (1, min(MOST_TOKENS, value) - 1, 1)  # a forward that several share, all of it completion at worst
+        # A forward that several share, all of it completion at worst.
+        together = (1, tokens_at_once(inputs.model, value) - 1, 1)
         yield "max_length", value, [alone, together]
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from desktop_rlhf.adapters import batches
-from desktop_rlhf.adapters.batches import GroupBatch, References, logprobs_under, micro_batches
+from desktop_rlhf.adapters.batches import GroupBatch, References, logprobs_under, micro_batches, tokens_at_once
 from desktop_rlhf.adapters.packing import pack
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.policy.dpo.spec import DpoSpec
@@ -57,9 +59,16 @@ def test_that_neighbours_share_a_forward_until_it_is_full(monkeypatch) -> None:
     monkeypatch.setattr(batches, "MOST_TOKENS", 10)
     sizes = [4, 6, 1, 12, 3, 3, 3, 3]
     examples = [([5] * (size - 1), [[7]]) for size in sizes]
-    assert micro_batches(examples, 100) == [range(0, 2), range(2, 3), range(3, 4), range(4, 7), range(7, 8)]
+    assert micro_batches(examples, 10) == [range(0, 2), range(2, 3), range(3, 4), range(4, 7), range(7, 8)]
     assert micro_batches(examples, 4) == [range(0, 1), *(range(i, i + 1) for i in range(1, 8))]
     assert micro_batches([], 100) == []
+
+
+def test_that_twice_as_many_tokens_share_a_forward_in_bfloat16(llama) -> None:
+    short = SimpleNamespace(base=SimpleNamespace(dtype=torch.bfloat16))
+    assert tokens_at_once(short, 4096) == 2 * tokens_at_once(llama, 4096) == 2 * batches.MOST_TOKENS
+    assert tokens_at_once(short, 100) == 2 * tokens_at_once(llama, 100) == 200
+    assert tokens_at_once(short, 100, 30) == 2 * tokens_at_once(llama, 100, 30) == 60
 
 
 @pytest.mark.parametrize(("train", "spec"), TRAINERS)

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from desktop_rlhf.adapters.batches import References, logprobs_under, micro_batches
+from desktop_rlhf.adapters.batches import References, logprobs_under, micro_batches, tokens_at_once
 from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.passes import Part, passes, saved
 from desktop_rlhf.adapters.resident import ResidentModel
@@ -63,11 +63,13 @@ def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         model, reference, [(example.prompt, [example.completion]) for example in examples], spec.max_length
     )
 
+    at_once = tokens_at_once(model, spec.max_length)
+
     def parts(batch: Sequence[Example]) -> Iterator[Part]:
         others = zip(batch, mismatched(batch, limit), strict=True)
         strange = [(example.prompt, [other.completion]) for example, other in others if other is not None]
         gained: list[Tensor] = []
-        for places in micro_batches(strange, spec.max_length):
+        for places in micro_batches(strange, at_once):
             packed = pack(strange[places.start : places.stop], model.device)
             ours, theirs = (logprobs_under(model, name, packed).sum(dim=-1) for name in (policy, reference))
             gained.append(ours - theirs)
@@ -77,7 +79,7 @@ def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
             yield Part(None, work=0)
         point = reference_point(torch.cat(gained) if gained else torch.zeros(0, device=model.device))
         own = [(example.prompt, [example.completion]) for example in batch]
-        for places in micro_batches(own, spec.max_length):
+        for places in micro_batches(own, at_once):
             some = batch[places.start : places.stop]
             packed = pack(own[places.start : places.stop], model.device)
             logprobs = completion_logprobs(model, hidden_states(model, packed), packed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from desktop_rlhf.adapters.batches import micro_batches
+from desktop_rlhf.adapters.batches import micro_batches, tokens_at_once
 from desktop_rlhf.adapters.packing import completion_scores, hidden_states, pack
 from desktop_rlhf.adapters.passes import Part, passes, saved
 from desktop_rlhf.adapters.resident import ResidentModel
@@ -34,10 +34,12 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         )
     yield from learned.notes
 
+    at_once = tokens_at_once(model, spec.max_length)
+
     def parts(batch: Sequence[Example]) -> Iterator[Part]:
         tokens = sum(len(completion) for _, completion in batch)  # every token of the batch weighs the same
         ids = [(prompt, [completion]) for prompt, completion in batch]
-        for places in micro_batches(ids, spec.max_length):
+        for places in micro_batches(ids, at_once):
             packed = pack(ids[places.start : places.stop], model.device)
             scores = completion_scores(model, hidden_states(model, packed), packed)
             measured = {
