@@ -20,16 +20,19 @@ MOST_TOKENS = 512
 """In one forward in float32. More of them gain nothing where few already fill the processor, and cost memory and
 patience."""
 
+IN_BFLOAT16 = 3
+"""Times as many in bfloat16, where each takes half the memory and it takes more of them to keep a matrix unit busy."""
+
 Ids: TypeAlias = tuple[Sequence[int], Sequence[Sequence[int]]]
 """Of a prompt, and of each completion behind it."""
 
 
-def tokens_at_once(model: ResidentModel, max_length: int, most: int | None = None) -> int:
-    """How many tokens may share a forward: ``most``, by default ``MOST_TOKENS``, and no more than ``max_length``.
-
-    In bfloat16 it is twice as many: they take the same memory, and need to be that many to keep a matrix unit busy.
-    """
-    return min(most or MOST_TOKENS, max_length) * (2 if model.base.dtype == torch.bfloat16 else 1)
+def tokens_at_once(
+    model: ResidentModel, max_length: int, most: int | None = None, in_bfloat16: int = IN_BFLOAT16
+) -> int:
+    """How many tokens may share a forward: ``most``, by default ``MOST_TOKENS``, and no more than ``max_length``; in
+    bfloat16 ``in_bfloat16`` times as many."""
+    return min(most or MOST_TOKENS, max_length) * (in_bfloat16 if model.base.dtype == torch.bfloat16 else 1)
 
 
 def micro_batches(examples: Sequence[Ids], most: int) -> list[range]:

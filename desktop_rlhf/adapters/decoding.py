@@ -233,7 +233,7 @@ class _Products:
         else:
             lows = linear(x, self._down).split([up.shape[1] for up in self._ups], dim=1)
             parts = [
-                beside(low, up, 1.0, bias).addmm_(x, weight.t())
+                beside(low, up, bias).addmm_(x, weight.t())
                 for low, up, (weight, bias) in zip(lows, self._ups, self._weights, strict=True)
             ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

@@ -170,15 +170,13 @@ class _SwiGlu:
 # Each of these keeps less for the backward than autograd would, and makes fewer passes over memory.
 
 
-def beside(low: Tensor, up: Tensor, scale: float, bias: Tensor | None) -> Tensor:
+def beside(low: Tensor, up: Tensor, bias: Tensor | None) -> Tensor:
     """[N, out] what an adapter adds to a product with the base's weights, and a bias.
 
     It is made first and that product is added to it, with sums in float32: what is learned at first is less than the
     last place of a number in bfloat16, and would be lost in a product that was rounded already.
     """
-    if bias is None:
-        return torch.mm(low, up.t()).mul_(scale)
-    return torch.addmm(bias, low, up.t(), alpha=scale)
+    return torch.mm(low, up.t()) if bias is None else torch.addmm(bias, low, up.t())
 
 
 class _LoraLinears(torch.autograd.Function):
@@ -203,7 +201,7 @@ class _LoraLinears(torch.autograd.Function):
         ctx.entrance, ctx.frozen, ctx.count = entrance, frozen, count
         lows = low.split([len(down) for down in factors[::2]], dim=1)
         return tuple(
-            beside(own, up.to(x.dtype), scale, bias).addmm_(x, weight.t())
+            beside(own, (up * scale).to(x.dtype), bias).addmm_(x, weight.t())
             for (weight, bias, scale), own, up in zip(frozen, lows, factors[1::2], strict=True)
         )
 
@@ -213,7 +211,7 @@ class _LoraLinears(torch.autograd.Function):
         inputs, downs, ups = saved[: ctx.count], saved[ctx.count :: 2], saved[ctx.count + 1 :: 2]
         ranks, scales = [len(down) for down in downs], [scale for _, _, scale in ctx.frozen]
         to_low = torch.cat(
-            [(own @ up.to(own.dtype)).mul_(scale) for own, up, scale in zip(gradients, ups, scales, strict=True)], dim=1
+            [own @ (up * scale).to(own.dtype) for own, up, scale in zip(gradients, ups, scales, strict=True)], dim=1
         )
         to_inputs: tuple[Tensor | None, ...] = (None,) * ctx.count
         if ctx.needs_input_grad[3]:
@@ -227,7 +225,7 @@ class _LoraLinears(torch.autograd.Function):
         if ctx.needs_input_grad[3 + ctx.count]:
             to_factors[::2] = (to_low.t() @ x).float().split(ranks)
             to_factors[1::2] = [
-                (own.t() @ (low_own * scale)).float()
+                (own.t() @ low_own).float().mul_(scale)
                 for own, low_own, scale in zip(gradients, low.split(ranks, dim=1), scales, strict=True)
             ]
         return None, None, None, *to_inputs, *to_factors

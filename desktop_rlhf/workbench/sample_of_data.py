@@ -10,7 +10,7 @@ from typing import Any
 from desktop_rlhf.adapters.batches import micro_batches, tokens_at_once
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs, fitting, ids_of
-from desktop_rlhf.policy.rollout import MOST_TOKENS, usable_prompts
+from desktop_rlhf.policy.rollout import rollout_tokens, usable_prompts
 from desktop_rlhf.policy.rollout_spec import RolloutSpec
 from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
 from desktop_rlhf.records.prompts import Prompt
@@ -55,7 +55,7 @@ class Whole:
         """What fits into the run's limits of it; the rest is left out by the run as well."""
         if isinstance(spec, RolloutSpec):
             name, examples = "prompts", _prompts(spec, inputs)
-            batch, most = spec.prompts_per_update, tokens_at_once(inputs.model, spec.max_length, MOST_TOKENS)
+            batch, most = spec.prompts_per_update, rollout_tokens(inputs.model, spec)
         else:
             name = "judged" if inputs.judged else "groups"
             examples = _stored(spec, inputs)

@@ -13,7 +13,8 @@ from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pa
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import TrainingInputs, group_ids, ids_of
 from desktop_rlhf.completions.sampling import most_rows
-from desktop_rlhf.policy import rollout
+from desktop_rlhf.policy.rollout import rollout_tokens
+from desktop_rlhf.policy.rollout_spec import RolloutSpec
 from desktop_rlhf.runs.common import LoraSpec
 from desktop_rlhf.runs.spec import AlgorithmSpec
 
@@ -47,8 +48,8 @@ def smaller_setting(spec: AlgorithmSpec, inputs: TrainingInputs) -> str:
 def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, int, list[Size]]]:
     """(setting, value, the largest micro-batches under it), ever smaller."""
     settings = spec.as_settings()
-    if WRITTEN in settings:
-        most = tokens_at_once(inputs.model, spec.max_length, rollout.MOST_TOKENS)
+    if isinstance(spec, RolloutSpec):
+        most = rollout_tokens(inputs.model, spec)
         prompt = _longest_prompt(inputs)
         value = int(settings[WRITTEN])
         while (value := value * 3 // 4) >= SHORTEST:

@@ -64,11 +64,11 @@ def test_that_neighbours_share_a_forward_until_it_is_full(monkeypatch) -> None:
     assert micro_batches([], 100) == []
 
 
-def test_that_twice_as_many_tokens_share_a_forward_in_bfloat16(llama) -> None:
+def test_that_more_tokens_share_a_forward_in_bfloat16(llama) -> None:
     short = SimpleNamespace(base=SimpleNamespace(dtype=torch.bfloat16))
-    assert tokens_at_once(short, 4096) == 2 * tokens_at_once(llama, 4096) == 2 * batches.MOST_TOKENS
-    assert tokens_at_once(short, 100) == 2 * tokens_at_once(llama, 100) == 200
-    assert tokens_at_once(short, 100, 30) == 2 * tokens_at_once(llama, 100, 30) == 60
+    assert tokens_at_once(short, 4096) == 3 * tokens_at_once(llama, 4096) == 3 * batches.MOST_TOKENS
+    assert tokens_at_once(short, 100) == 3 * tokens_at_once(llama, 100) == 300
+    assert tokens_at_once(short, 100, 30, 2) == 2 * tokens_at_once(llama, 100, 30) == 60
 
 
 @pytest.mark.parametrize(("train", "spec"), TRAINERS)

@@ -4,7 +4,7 @@ from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.workbench.sample_of_data import Example, Whole
 
 
-def whole(tokens, batch: int = 2, most: int = 1024, name: str = "groups", bad: int = 0):
+def whole(tokens, batch: int = 2, most: int = 512, name: str = "groups", bad: int = 0):
     inputs = TrainingInputs(None, None, (), (), None, None)
     examples = [Example(f"{place}", size, place >= bad) for place, size in enumerate(sorted(tokens))]
     return Whole(inputs, name, examples, batch, most)
