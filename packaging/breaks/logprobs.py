@@ -87,9 +87,24 @@ LOGPROBS: tuple[Row | Advice, ...] = (
             Break(
                 "In the fused forward a token sees those after it",
                 "tests/adapters/test_fused.py::test_that_the_fused_forward_says_what_the_models_own_says",
-                "desktop_rlhf/adapters/fused.py",
+                "desktop_rlhf/adapters/attention.py",
                 "torch.full((length, length), -torch.inf).triu(1)",
                 "torch.zeros(length, length)",
+            ),
+            Break(
+                "In tiles of bfloat16 a token sees the one after it",
+                "tests/adapters/test_attention.py::test_that_tiles_see_what_the_librarys_kernel_sees",
+                "desktop_rlhf/adapters/attention.py",
+                "unseen = torch.arange(width) > last[:, None, None, :, None]",
+                "unseen = torch.arange(width) > 1 + last[:, None, None, :, None]",
+            ),
+            Break(
+                "In bfloat16 what an adapter adds meets a product that was rounded already",
+                "tests/adapters/test_decoding.py::"
+                "test_that_a_short_base_does_not_lose_the_little_that_an_adapter_says_at_first",
+                "desktop_rlhf/adapters/fused.py",
+                "beside(own, (up * scale).to(x.dtype), bias).addmm_(x, weight.t())",
+                "linear(x, weight, bias).addmm_(own, (up * scale).to(x.dtype).t())",
             ),
             Break(
                 "In the model's own forward padding is seen",
