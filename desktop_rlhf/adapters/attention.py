@@ -22,6 +22,8 @@ TILE = 32
 than the product and some megabytes."""
 BLOCK = 256
 """Queries at a time: keys that none of them sees are left out."""
+BATCH_COST = 20_000
+"""What a batch of pieces costs beside its scores, as so many of them: the calls that it takes."""
 
 
 class Attention(Protocol):
@@ -87,11 +89,7 @@ class TiledAttention:
     """Plain products for all pieces of a like size at once, padded to whole tiles."""
 
     def __init__(self, rows: Sequence[Row], like: Tensor) -> None:
-        alike: dict[tuple[int, int], list[_Piece]] = {}
-        for piece in _pieces(rows):
-            sides = (_whole(len(piece.own)), _whole(len(piece.before) + len(piece.own)))
-            alike.setdefault(sides, []).append(piece)
-        self._batches = [_Batch.of(pieces, *sides, like) for sides, pieces in alike.items()]
+        self._batches = [_Batch.of(*batch, like) for batch in _together(_pieces(rows))]
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         made: Tensor = _Tiled.apply(query, key, value, self._batches)
@@ -115,6 +113,37 @@ def _pieces(rows: Sequence[Row]) -> list[_Piece]:
             end += length
         start = end
     return found
+
+
+def _together(pieces: Sequence[_Piece]) -> list[tuple[list[_Piece], int, int]]:
+    """The pieces in batches, each with the queries and keys that all of its pieces are padded to.
+
+    Those of one size are together, and those of like size as long as that saves more than padding costs.
+    """
+    alike: dict[tuple[int, int], list[_Piece]] = {}
+    for piece in pieces:
+        sides = (_whole(len(piece.own)), _whole(len(piece.before) + len(piece.own)))
+        alike.setdefault(sides, []).append(piece)
+    batches = [(own, *sides) for sides, own in alike.items()]
+    while True:
+        pairs = [(*_joined(one, other), i, j) for i, one in enumerate(batches) for j, other in enumerate(batches[:i])]
+        saved, joined, i, j = max(pairs, key=lambda pair: pair[0], default=(0, ([], 0, 0), 0, 0))
+        if saved <= 0:
+            return batches
+        batches[j] = joined
+        del batches[i]
+
+
+def _joined(
+    one: tuple[list[_Piece], int, int], other: tuple[list[_Piece], int, int]
+) -> tuple[int, tuple[list[_Piece], int, int]]:
+    """How many scores' worth is saved when two batches are one, and that one."""
+    joined = one[0] + other[0], max(one[1], other[1]), max(one[2], other[2])
+    apart, together = (
+        sum(len(own) * size * width + BATCH_COST for own, size, width in batches)
+        for batches in ((one, other), (joined,))
+    )
+    return apart - together, joined
 
 
 def _whole(size: int) -> int:
@@ -201,24 +230,29 @@ class _Tiled(torch.autograd.Function):
         query, key, value, *kept = ctx.saved_tensors
         to_query = torch.zeros_like(query)
         to_key, to_value = (torch.zeros_like(t, dtype=torch.float32) for t in (key, value))
-        probabilities = iter(kept)
-        for batch in ctx.batches:
+        probabilities = iter(reversed(kept))
+        for batch in reversed(ctx.batches):
             q, k, v = _gathered(batch, query, key, value)
             of_seen = gradient.new_zeros(len(batch.queries), *gradient.shape[1:])
             of_seen[batch.places] = gradient[batch.tokens]
             g = _by_head(of_seen, len(batch.mask), q.shape[1])
             to_q = torch.empty_like(q)
-            to_k, to_v = (torch.zeros_like(t, dtype=torch.float32) for t in (k, v))
+            to_k, to_v = (t.new_empty(0, dtype=torch.float32) for t in (k, v))
             scale = q.shape[-1] ** -0.5
-            for start, end, seen, _ in batch.blocks():
+            for start, end, seen, _ in reversed(batch.blocks()):
                 p, own = next(probabilities), q[:, :, start:end].flatten(1, 2)
                 of_own = g[:, :, start:end].flatten(1, 2)
-                to_v[:, :seen] += torch.bmm(p.mT, of_own)
+                part_v = torch.bmm(p.mT, of_own)
                 to_p = torch.bmm(of_own, v[:, :seen].mT)
                 to_scores = torch._softmax_backward_data(to_p, p, -1, p.dtype)
                 part = torch.baddbmm(_nothing(p), to_scores, k[:, :seen], beta=0, alpha=scale)
                 to_q[:, :, start:end] = part.view_as(to_q[:, :, start:end])
-                to_k[:, :seen] += torch.baddbmm(_nothing(p), to_scores.mT, own, beta=0, alpha=scale)
+                part_k = torch.baddbmm(_nothing(p), to_scores.mT, own, beta=0, alpha=scale)
+                if end == batch.size:  # the last queries, which come first here, see all keys
+                    to_k, to_v = part_k.float(), part_v.float()
+                else:
+                    to_k[:, :seen] += part_k
+                    to_v[:, :seen] += part_v
             _put(batch, to_query, to_q)
             for to_tokens, part in ((to_key, to_k), (to_value, to_v)):
                 by_token = part.unflatten(0, (len(batch.mask), -1)).transpose(1, 2).flatten(0, 1)

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import pad
 
 from desktop_rlhf.adapters import attention
-from desktop_rlhf.adapters.attention import PieceAttention, TiledAttention, attention_over
+from desktop_rlhf.adapters.attention import PieceAttention, TiledAttention, _pieces, _together, attention_over
 
 HEADS, KEY_HEADS, SIZE = 4, 2, 16
 ROWS = {
@@ -29,10 +29,12 @@ def measured(kind: type, rows: list, dtype: torch.dtype, spare: int = 3) -> list
     return [seen[:count].detach().float(), *(gradient.float() for gradient in gradients)]
 
 
+@pytest.mark.parametrize("cost", [0, 1_000_000], ids=["hardly padded", "all together"])
 @pytest.mark.parametrize("block", [32, 256])
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
-def test_that_tiles_see_what_the_librarys_kernel_sees(rows, block, monkeypatch) -> None:
+def test_that_tiles_see_what_the_librarys_kernel_sees(rows, block, cost, monkeypatch) -> None:
     monkeypatch.setattr(attention, "BLOCK", block)
+    monkeypatch.setattr(attention, "BATCH_COST", cost)
     for ours, theirs in zip(
         measured(TiledAttention, rows, torch.float32), measured(PieceAttention, rows, torch.float32), strict=True
     ):
@@ -56,6 +58,19 @@ def test_that_padding_of_a_tile_has_no_gradient_of_its_own() -> None:
     assert torch.equal(few[0], many[0])
     for gradient in many[1:]:
         assert not gradient[-40:].any()
+
+
+def test_that_pieces_go_together_as_long_as_padding_costs_less_than_a_batch(monkeypatch) -> None:
+    def sizes(cost: int) -> list[list[int]]:
+        monkeypatch.setattr(attention, "BATCH_COST", cost)
+        rows = [(length, ()) for length in (30, 31, 60, 200)]
+        return sorted(sorted(len(piece.own) for piece in batch) for batch, _, _ in _together(_pieces(rows)))
+
+    assert sizes(0) == [[30, 31], [60], [200]]
+    # Two of 32 padded to 64 are 2 * (64 * 64 - 32 * 32) more.
+    assert sizes(2 * (64 * 64 - 32 * 32)) == [[30, 31], [60], [200]]
+    assert sizes(2 * (64 * 64 - 32 * 32) + 1) == [[30, 31, 60], [200]]
+    assert sizes(1_000_000) == [[30, 31, 60, 200]]
 
 
 def test_that_tiles_are_for_bfloat16_on_a_processor_alone() -> None:

@@ -82,7 +82,7 @@ def test_that_a_short_base_does_not_lose_the_little_that_an_adapter_says_at_firs
 
     Each number is off by as much as that, so many of them are held against what float32 makes of it.
     """
-    prompts = torch.randint(2, 258, (2000, 6), generator=torch.Generator().manual_seed(0)).tolist()
+    prompts = torch.randint(2, 258, (600, 6), generator=torch.Generator().manual_seed(0)).tolist()
 
     def said(model: ResidentModel, adapter: str | None) -> torch.Tensor:
         if decodes:
@@ -95,7 +95,7 @@ def test_that_a_short_base_does_not_lose_the_little_that_an_adapter_says_at_firs
         model = made(MAKERS["llama"], llama.tokenizer, dtype)
         for name, parameter in model._adapter_parameters("one"):
             if "lora_B" in name:
-                parameter.mul_(2e-3)
+                parameter.mul_(4e-3)
         return (said(model, "one") - said(model, None)).flatten()
 
     short, wide = learned(torch.bfloat16), learned(torch.float32)
