@@ -13,12 +13,15 @@ from typing import Any, Protocol
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
-from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
+from torch.nn.functional import linear, pad, rms_norm, scaled_dot_product_attention, silu
 from transformers import DynamicCache
 
-from desktop_rlhf.adapters.attention import attention
+from desktop_rlhf.adapters.attention import TILE, attention
 from desktop_rlhf.adapters.fused import FusedTrunk, beside, rotated
 from desktop_rlhf.adapters.resident import ResidentModel, Role
+
+ROWS_TOGETHER = 8
+"""Rows of a step in bfloat16 are rounded up to it, which costs less than code for every number of them."""
 
 
 class Decoder(Protocol):
@@ -193,6 +196,8 @@ class FusedDecoder:
 
     def _forward(self, ids: Tensor, positions: Tensor, attend: Any) -> Tensor:
         """[N, H] of N tokens; ``attend`` is told the layer's number and gets [N, heads, D] of each kind."""
+        count, spare = len(ids), _spare(len(ids), self._keys.dtype)
+        ids, positions = pad(ids, (0, spare)), pad(positions, (0, spare))
         x = self._embed(ids)
         turn = self._cos[positions], self._sin[positions]
         sizes = [self._heads * self._size, self._key_heads * self._size, self._key_heads * self._size]
@@ -200,11 +205,19 @@ class FusedDecoder:
             normed = rms_norm(x, x.shape[-1:], layer.attention_norm, layer.eps)
             parts = layer.query_key_value(normed).split(sizes, dim=-1)
             query, key, value = (part.unflatten(-1, (-1, self._size)) for part in parts)
-            x = x + layer.out(attend(number, rotated(query, *turn), rotated(key, *turn), value))
+            seen = attend(number, rotated(query, *turn)[:count], rotated(key, *turn)[:count], value[:count])
+            x = x + layer.out(pad(seen, (0, 0, 0, spare)) if spare else seen)
             normed = rms_norm(x, x.shape[-1:], layer.mlp_norm, layer.eps)
             gate, up = layer.gate_up(normed).chunk(2, dim=-1)
             x = x + layer.down(silu(gate).mul_(up))
-        return rms_norm(x, x.shape[-1:], self._norm.weight, self._norm.variance_epsilon)
+        return rms_norm(x[:count], x.shape[-1:], self._norm.weight, self._norm.variance_epsilon)
+
+
+def _spare(count: int, dtype: torch.dtype) -> int:
+    """By how many the tokens are rounded up, as in ``fused.MULTIPLE``; the rows of a step, which are few, by less."""
+    if dtype != torch.bfloat16:
+        return 0
+    return -count % (ROWS_TOGETHER if count <= TILE else TILE)
 
 
 class _Products:

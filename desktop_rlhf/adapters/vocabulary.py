@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
-from desktop_rlhf.adapters.fused import MULTIPLE
+from desktop_rlhf.adapters.attention import TILE
 from desktop_rlhf.adapters.precision import short_products
 from desktop_rlhf.numerics.logprobs import TokenScores, token_scores
 
@@ -42,10 +42,9 @@ class Vocabulary:
         else:
             if self._wide is None:
                 self._wide = weight.detach().float()
-            # As many rows as in other steps: each new shape costs, see fused.MULTIPLE.
-            rows = pad(hidden, (0, 0, 0, -len(hidden) % MULTIPLE[torch.bfloat16]))
             with short_products():
-                logits = linear(rows, self._wide, None if bias is None else bias.float())[: len(hidden)]
+                logits = linear(_rounded_up(hidden, weight), self._wide, None if bias is None else bias.float())
+            logits = logits[: len(hidden)]
         return logits.div_(self._cap).tanh_().mul_(self._cap) if self._cap else logits
 
     def scores(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> TokenScores:
@@ -74,8 +73,14 @@ class Vocabulary:
         if slopes is not None:
             others = others * slopes.gather(-1, place)
             probabilities.mul_(slopes)
-        rest = (probabilities.to(weight.dtype) @ weight).float()
+        rest = (_rounded_up(probabilities.to(weight.dtype), weight) @ weight)[: len(hidden)].float()
         return scores, (others * weight[targets].float() - rest) / temperature
+
+
+def _rounded_up(rows: Tensor, weight: Tensor) -> Tensor:
+    """As many rows as in other steps, where the base is in bfloat16: each new shape costs, see ``attention.TILE``."""
+    spare = -len(rows) % TILE if weight.dtype == torch.bfloat16 else 0
+    return pad(rows, (0, 0, 0, spare)) if spare else rows
 
 
 class _Scores(torch.autograd.Function):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from desktop_rlhf.adapters.decoding import FusedDecoder, PlainDecoder, decoder
 from desktop_rlhf.adapters.packing import hidden_states, pack
@@ -100,6 +101,34 @@ def test_that_a_short_base_does_not_lose_the_little_that_an_adapter_says_at_firs
 
     short, wide = learned(torch.bfloat16), learned(torch.float32)
     assert (short @ wide / (wide @ wide)).item() == pytest.approx(1, abs=0.25)
+
+
+class Products(TorchDispatchMode):
+    """How many rows the products had that were made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: set[int] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func._schema.name in ("aten::mm", "aten::addmm", "aten::addmm_"):
+            self.rows.add(len(args[-2]))
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("adapter", [None, "one"])
+def test_that_products_in_bfloat16_come_in_few_sizes_however_many_tokens_and_rows_there_are(adapter, llama) -> None:
+    """For each new size the library prepares code and keeps it: a long run would hold ever more."""
+    model = made(MAKERS["llama"], llama.tokenizer, torch.bfloat16)
+    with Products() as products:
+        for size in range(1, 40):
+            rows = decoder(model, adapter, rows=20, longest=60)
+            hidden = rows.admit([[7] * size], copies=20)
+            hidden = rows.step(torch.arange(20))
+            rows.keep(range(1 + size % 20))
+            hidden = rows.step(torch.arange(1 + size % 20)).float()
+            model.vocabulary.scores(hidden.requires_grad_(), torch.arange(len(hidden)))
+    assert products.rows == {8, 16, 24, 32, 64}
 
 
 def test_that_memory_that_nobody_wrote_is_not_read(llama) -> None:
