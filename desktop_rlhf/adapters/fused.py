@@ -225,7 +225,7 @@ class _LoraLinears(torch.autograd.Function):
         if ctx.needs_input_grad[3 + ctx.count]:
             to_factors[::2] = (to_low.t() @ x).float().split(ranks)
             to_factors[1::2] = [
-                (own.t() @ low_own).float().mul_(scale)
+                (low_own.t() @ own).t().float().mul_(scale)
                 for own, low_own, scale in zip(gradients, low.split(ranks, dim=1), scales, strict=True)
             ]
         return None, None, None, *to_inputs, *to_factors
