@@ -177,7 +177,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
                 if stop.requested:
                     break
                 norms = [torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm) for parameters, _ in trained]
-                if not torch.isfinite(torch.stack(norms)).all():
+                if not all(norm.isfinite() for norm in norms):  # one of no gradients at all is on the CPU
                     raise NotFiniteError("The gradient is not a number any more.")
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=False)

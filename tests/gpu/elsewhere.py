@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 aten = torch.ops.aten
+LAID_TOGETHER = (aten.cat.default, aten.stack.default)
 
 
 class StrayTensorError(Exception):
@@ -92,7 +93,8 @@ def carry_out(operation: Any, args: tuple, kwargs: Mapping) -> Any:
         made_there = False
     elif known and operation is not aten._to_copy.default:
         for tensor in tensors:
-            if not isinstance(tensor, There) and tensor.dim() > 0:
+            # A single number on the CPU may be added to many on a GPU, but not laid beside them.
+            if not isinstance(tensor, There) and (tensor.dim() > 0 or operation in LAID_TOGETHER):
                 raise StrayTensorError(f"{operation} met a tensor {list(tensor.shape)} that was left on the CPU")
     if not made_there:
         return operation(*plain_args, **plain_kwargs)

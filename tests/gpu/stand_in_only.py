@@ -33,10 +33,12 @@ def test_that_a_tensor_left_on_the_cpu_is_noticed(device) -> None:
         lambda: there + torch.ones(3),
         lambda: there[torch.tensor([0, 1])],
         lambda: torch.ones(3).mul_(there),
+        lambda: torch.stack([there[0], torch.tensor(1.0)]),
+        lambda: torch.hstack([there[0], torch.tensor(1.0)]),
     ):
         with pytest.raises(StrayTensorError, match="left on the CPU"):
             stray()
-    assert (there + 1).tolist() == [1, 1, 1]
+    assert (there + 1).tolist() == (there + torch.tensor(1.0)).tolist() == [1, 1, 1]
     assert torch.ones(3).copy_(there).tolist() == [0, 0, 0]
 
 
