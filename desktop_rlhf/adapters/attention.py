@@ -34,26 +34,61 @@ class Attention(Protocol):
 
 
 def attention_over(rows: Sequence[Row], like: Tensor) -> Attention:
-    """The faster way for the device and format of ``like``.
+    """The fastest way for the device and format of ``like``.
 
     On a processor the library's backward is for float32: in bfloat16, which has a unit for products, plain products
-    take less than half of its time.
+    take less than half of its time. On a GPU a call for each piece takes longer than what it computes.
     """
-    if like.dtype == torch.bfloat16 and like.device.type == "cpu":
-        return TiledAttention(rows, like)
-    return PieceAttention(rows, like)
+    if like.device.type != "cpu":
+        return RowAttention(rows, like)
+    return TiledAttention(rows, like) if like.dtype == torch.bfloat16 else PieceAttention(rows, like)
+
+
+def visibility(rows: Sequence[Row], width: int, device: torch.device) -> Tensor:
+    """[B, T, T] bool: whether a token of a row sees another; padding behind a row is seen by padding alone."""
+    parts = torch.full((len(rows), width), -1)  # 0 is the prompt, further on a completion each
+    for part, (prompt, lengths) in zip(parts, rows, strict=True):
+        sizes = torch.tensor([prompt, *lengths])
+        part[: sizes.sum()] = torch.arange(len(sizes)).repeat_interleave(sizes)
+    parts = parts.to(device)
+    of_prompt, alike = parts.unsqueeze(1) == 0, parts.unsqueeze(1) == parts.unsqueeze(2)
+    return (of_prompt | alike) & torch.ones(width, width, dtype=torch.bool, device=device).tril()
+
+
+class RowAttention:
+    """One call of the library's kernel for all rows, side by side and padded to the longest."""
+
+    def __init__(self, rows: Sequence[Row], like: Tensor) -> None:
+        sizes = [prompt + sum(lengths) for prompt, lengths in rows]
+        width = _whole(max(sizes))
+        self._shape = len(rows), width
+        places = torch.cat([number * width + torch.arange(size) for number, size in enumerate(sizes)])
+        self._places = places.to(like.device)
+        unseen = ~visibility(rows, width, like.device).unsqueeze(1)
+        self._mask = torch.zeros(unseen.shape, dtype=like.dtype, device=like.device).masked_fill_(unseen, -torch.inf)
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        q, k, v = map(self._laid_out, (query, key, value))
+        # No kernel takes heads that share keys together with a mask.
+        k, v = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
+        made = scaled_dot_product_attention(q, k, v, self._mask).transpose(1, 2).flatten(0, 1)
+        return made.index_select(0, self._places), torch.zeros_like(query[len(self._places) :])
+
+    def _laid_out(self, tokens: Tensor) -> Tensor:
+        """[N, heads, D] to [B, heads, T, D]."""
+        batch, width = self._shape
+        laid_out = tokens.new_zeros(batch * width, *tokens.shape[1:])
+        laid_out[self._places] = tokens[: len(self._places)]
+        return laid_out.unflatten(0, (batch, width)).transpose(1, 2)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
     """[heads, L, D] of queries [heads, L, D] and keys and values [key heads, T, D], which groups of heads share."""
-    shares = q.device.type == "cpu"  # other devices' kernels take no mask together with shared heads
-    if not shares:
-        k, v = (t.repeat_interleave(len(q) // len(t), dim=0) for t in (k, v))
-    return scaled_dot_product_attention(q[None], k[None], v[None], mask, is_causal=causal, enable_gqa=shares).squeeze(0)
+    return scaled_dot_product_attention(q[None], k[None], v[None], mask, is_causal=causal, enable_gqa=True).squeeze(0)
 
 
 class PieceAttention:
-    """The library's kernel for one piece after another."""
+    """The library's kernel for one piece after another, as a processor's takes them."""
 
     def __init__(self, rows: Sequence[Row], like: Tensor) -> None:
         self._rows = rows

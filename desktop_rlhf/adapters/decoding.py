@@ -16,12 +16,16 @@ from torch import Tensor
 from torch.nn.functional import linear, pad, rms_norm, scaled_dot_product_attention, silu
 from transformers import DynamicCache
 
-from desktop_rlhf.adapters.attention import TILE, attention
+from desktop_rlhf.adapters.attention import TILE, PieceAttention, RowAttention
 from desktop_rlhf.adapters.fused import FusedTrunk, beside, rotated
+from desktop_rlhf.adapters.recording import Recordings
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 
 ROWS_TOGETHER = 8
-"""Rows of a step in bfloat16 are rounded up to it, which costs less than code for every number of them."""
+"""Rows of a step are rounded up to it in bfloat16, which costs less than code for each number of them, and on CUDA,
+which costs less than recordings."""
+WIDTH = 64
+"""Earlier tokens that a step on CUDA looks back at are rounded up to it."""
 
 
 class Decoder(Protocol):
@@ -118,10 +122,14 @@ class FusedDecoder:
 
     def __init__(self, trunk: FusedTrunk, adapter: str | None, rows: int, longest: int) -> None:
         own = trunk.trunk
+        weight = own.embed_tokens.weight
+        self._recordings = Recordings() if weight.device.type == "cuda" else None
+        self._most = rows
+        if self._recordings:
+            rows, longest = _multiple(rows, ROWS_TOGETHER), _multiple(longest, WIDTH)
         self._embed, self._norm = own.embed_tokens, own.norm
         self._layers = [_Layer(layer, adapter) for layer in own.layers]
         self._heads, self._key_heads = trunk.heads, trunk.key_heads
-        weight = own.embed_tokens.weight
         self._size = self._layers[0].values_size // self._key_heads
         shape = (len(self._layers), rows, self._key_heads, longest, self._size)
         # Zeros: what is masked counts 0 times, and 0 times the NaN that unwritten memory may hold is NaN.
@@ -129,7 +137,6 @@ class FusedDecoder:
         self._device = weight.device
         self._cos, self._sin = trunk.rotation(torch.arange(longest, device=self._device))
         self._lengths = torch.zeros(rows, dtype=torch.long)
-        self._most = rows
         self._rows = 0
 
     @property
@@ -141,16 +148,14 @@ class FusedDecoder:
         sizes = [len(prompt) for prompt in prompts]
         positions = torch.cat([torch.arange(size) for size in sizes])
         starts = [self._rows + place * copies for place in range(len(prompts))]
+        kind = PieceAttention if self._device.type == "cpu" else RowAttention
+        sees = kind([(size, ()) for size in sizes], self._keys)
 
         def attend(number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            seen = []
-            parts = zip(starts, sizes, *(t.split(sizes) for t in (query, key, value)), strict=True)
-            for start, size, q, k, v in parts:
-                q, k, v = (t.transpose(0, 1) for t in (q, k, v))
-                self._keys[number, start : start + copies, :, :size] = k
-                self._values[number, start : start + copies, :, :size] = v
-                seen.append(attention(q, k, v, causal=True).transpose(0, 1))
-            return torch.cat(seen).flatten(1)
+            for start, size, k, v in zip(starts, sizes, key.split(sizes), value.split(sizes), strict=True):
+                self._keys[number, start : start + copies, :, :size] = k.transpose(0, 1)
+                self._values[number, start : start + copies, :, :size] = v.transpose(0, 1)
+            return torch.cat(sees(query, key, value)).flatten(1)
 
         ids = torch.cat([torch.tensor(prompt) for prompt in prompts])
         hidden = self._forward(ids.to(self._device), positions.to(self._device), attend)
@@ -176,13 +181,26 @@ class FusedDecoder:
     def step(self, token_ids: Tensor) -> Tensor:
         lengths = self._lengths[: self._rows]
         width = int(lengths.max()) + 1
-        unseen = torch.arange(width) > lengths.unsqueeze(1)
-        mask = torch.zeros(self._rows, 1, 1, width, dtype=self._keys.dtype)
-        mask = mask.masked_fill_(unseen[:, None, None], -torch.inf).to(self._device)
-        rows, places = torch.arange(self._rows, device=self._device), lengths.to(self._device, copy=True)
+        places = lengths.to(self._device, copy=True)
+        if self._recordings:
+            # Spare rows write where nobody is, and what they say is dropped.
+            spare = (0, -self._rows % ROWS_TOGETHER)
+            size = _multiple(width, WIDTH)
+            hidden = self._recordings(self._one_more, size, pad(token_ids, spare), pad(places, spare))[: self._rows]
+        else:
+            hidden = self._one_more(width, token_ids, places)
+        self._lengths[: self._rows] += 1
+        return hidden
+
+    def _one_more(self, width: int, ids: Tensor, places: Tensor) -> Tensor:
+        """[R, H] of a token in each of the first R rows, at its place there, which look back at ``width`` of them."""
+        unseen = torch.arange(width, device=self._device) > places.unsqueeze(1)
+        mask = torch.zeros(len(ids), 1, 1, width, dtype=self._keys.dtype, device=self._device)
+        mask.masked_fill_(unseen[:, None, None], -torch.inf)
+        rows = torch.arange(len(ids), device=self._device)
 
         def attend(number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            keys, values = self._keys[number, : self._rows], self._values[number, : self._rows]
+            keys, values = self._keys[number, : len(ids)], self._values[number, : len(ids)]
             keys[rows, :, places] = key
             values[rows, :, places] = value
             # The heads that share a key head stand where the queries of a sequence would.
@@ -190,38 +208,38 @@ class FusedDecoder:
             seen = scaled_dot_product_attention(queries, keys[:, :, :width], values[:, :, :width], attn_mask=mask)
             return seen.flatten(1)
 
-        hidden = self._forward(token_ids, places, attend)
-        self._lengths[: self._rows] += 1
-        return hidden
+        return self._forward(ids, places, attend)
 
     def _forward(self, ids: Tensor, positions: Tensor, attend: Any) -> Tensor:
         """[N, H] of N tokens; ``attend`` is told the layer's number and gets [N, heads, D] of each kind."""
-        count, spare = len(ids), _spare(len(ids), self._keys.dtype)
+        count, spare = len(ids), _spare(len(ids), self._keys)
         ids, positions = pad(ids, (0, spare)), pad(positions, (0, spare))
         x = self._embed(ids)
         turn = self._cos[positions], self._sin[positions]
-        sizes = [self._heads * self._size, self._key_heads * self._size, self._key_heads * self._size]
         for number, layer in enumerate(self._layers):
             normed = rms_norm(x, x.shape[-1:], layer.attention_norm, layer.eps)
-            parts = layer.query_key_value(normed).split(sizes, dim=-1)
-            query, key, value = (part.unflatten(-1, (-1, self._size)) for part in parts)
+            query, key, value = (part.unflatten(-1, (-1, self._size)) for part in layer.query_key_value(normed))
             seen = attend(number, rotated(query, *turn)[:count], rotated(key, *turn)[:count], value[:count])
-            x = x + layer.out(pad(seen, (0, 0, 0, spare)) if spare else seen)
+            x = x + layer.out(pad(seen, (0, 0, 0, spare)) if spare else seen)[0]
             normed = rms_norm(x, x.shape[-1:], layer.mlp_norm, layer.eps)
-            gate, up = layer.gate_up(normed).chunk(2, dim=-1)
-            x = x + layer.down(silu(gate).mul_(up))
+            gate, up = layer.gate_up(normed)
+            x = x + layer.down(silu(gate).mul_(up))[0]
         return rms_norm(x[:count], x.shape[-1:], self._norm.weight, self._norm.variance_epsilon)
 
 
-def _spare(count: int, dtype: torch.dtype) -> int:
+def _spare(count: int, like: Tensor) -> int:
     """By how many the tokens are rounded up, as in ``fused.MULTIPLE``; the rows of a step, which are few, by less."""
-    if dtype != torch.bfloat16:
+    if like.dtype != torch.bfloat16 or like.device.type != "cpu":
         return 0
     return -count % (ROWS_TOGETHER if count <= TILE else TILE)
 
 
+def _multiple(count: int, of: int) -> int:
+    return -(-count // of) * of
+
+
 class _Products:
-    """Layers that read the same input, their outputs side by side, under an adapter or none.
+    """Layers that read the same input, under an adapter or none.
 
     The adapter stays beside the base's weights, as in training: folded into a copy of them it would cost as much memory
     as they do, and in bfloat16 most of it would be lost, being less than the last place of a weight.
@@ -239,17 +257,15 @@ class _Products:
         self._down = torch.cat([module.lora_A[adapter].weight for module in modules]).to(dtype)
         self._ups = [(module.lora_B[adapter].weight * module.scaling[adapter]).to(dtype) for module in modules]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """[N, H] to [N, all outputs]."""
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        """[N, H] to [N, outputs] of each."""
         if self._down is None:
-            parts = [linear(x, weight, bias) for weight, bias in self._weights]
-        else:
-            lows = linear(x, self._down).split([up.shape[1] for up in self._ups], dim=1)
-            parts = [
-                beside(low, up, bias).addmm_(x, weight.t())
-                for low, up, (weight, bias) in zip(lows, self._ups, self._weights, strict=True)
-            ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+            return [linear(x, weight, bias) for weight, bias in self._weights]
+        lows = linear(x, self._down).split([up.shape[1] for up in self._ups], dim=1)
+        return [
+            beside(low, up, bias).addmm_(x, weight.t())
+            for low, up, (weight, bias) in zip(lows, self._ups, self._weights, strict=True)
+        ]
 
 
 class _Layer:

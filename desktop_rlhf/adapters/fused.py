@@ -96,6 +96,8 @@ class FusedTrunk:
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary positions: [N, heads, D] with cos and sin of [N, 1, D / 2]."""
+    if not torch.is_grad_enabled():
+        return _turned(x, cos, sin, 1)
     made: Tensor = _Rotation.apply(x, cos, sin)
     return made
 

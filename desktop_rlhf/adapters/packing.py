@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from desktop_rlhf.adapters.attention import Row
+from desktop_rlhf.adapters.attention import Row, visibility
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.numerics.logprobs import TokenScores
 from desktop_rlhf.records.errors import EmptyCompletionError
@@ -44,19 +44,9 @@ class Packed:
 
     def attention(self, dtype: torch.dtype) -> Tensor:
         """[B, 1, T, T] added to the attention scores: 0 = sees, the lowest number = does not."""
-        batch, width = self.input_ids.shape
-        sees = torch.eye(width, dtype=torch.bool).repeat(batch, 1, 1)  # padding sees itself: no row of -inf, no NaN
-        for row, (prompt, completions) in enumerate(self.lengths):
-            sees[row, :prompt, :prompt] = torch.ones(prompt, prompt, dtype=torch.bool).tril()
-            start = prompt
-            for length in completions:
-                end = start + length
-                sees[row, start:end, :prompt] = True
-                sees[row, start:end, start:end] = torch.ones(length, length, dtype=torch.bool).tril()
-                start = end
-        unseen = ~sees.unsqueeze(1)
-        mask = torch.zeros(batch, 1, width, width, dtype=dtype).masked_fill(unseen, torch.finfo(dtype).min)
-        return mask.to(self.input_ids.device)
+        unseen = ~visibility(self.lengths, self.input_ids.shape[1], self.input_ids.device).unsqueeze(1)
+        mask = torch.zeros(unseen.shape, dtype=dtype, device=unseen.device)
+        return mask.masked_fill_(unseen, torch.finfo(dtype).min)
 
     def to(self, device: torch.device | str) -> Packed:
         """The same on a device."""

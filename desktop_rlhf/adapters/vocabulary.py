@@ -19,6 +19,8 @@ from desktop_rlhf.numerics.logprobs import TokenScores, token_scores
 
 ROWS = 128
 """Of logits at once. More of them need memory and gain nothing; fewer read the weights too often."""
+ON_A_GPU = 512
+"""There 128 are too few to fill it."""
 
 
 class Vocabulary:
@@ -88,9 +90,10 @@ class _Scores(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, vocabulary: Vocabulary, targets: Tensor, temperature: float, learns: bool
     ) -> tuple[Tensor, ...]:
+        together = ROWS if hidden.device.type == "cpu" else ON_A_GPU
         parts = [
             vocabulary.part(rows, own, temperature, learns)
-            for rows, own in zip(hidden.split(ROWS), targets.split(ROWS), strict=True)
+            for rows, own in zip(hidden.split(together), targets.split(together), strict=True)
         ]
         logprobs, entropy, hits = (torch.cat(found) for found in zip(*(scores for scores, _ in parts), strict=True))
         ctx.save_for_backward(torch.cat([gradient for _, gradient in parts]))

@@ -10,7 +10,8 @@ from torch import Tensor
 from desktop_rlhf.records.errors import EmptyCompletionError
 
 ROWS_IN_CACHE = 8
-"""Of logits, that become probabilities at a time: they stay in the processor's cache, and need little memory beside."""
+"""Of logits, that become probabilities at a time: they stay in the processor's cache, and need little memory beside.
+A GPU takes all at once."""
 
 
 class TokenScores(NamedTuple):
@@ -38,7 +39,8 @@ def token_scores(logits: Tensor, target_ids: Tensor, temperature: float = 1.0) -
         The scores, and [M, V] probabilities, which lie where the logits lay unless these were narrower than fp32.
     """
     wide = logits if logits.dtype.itemsize >= 4 else logits.float()
-    few = zip(wide.split(ROWS_IN_CACHE), target_ids.split(ROWS_IN_CACHE), strict=True)
+    together = ROWS_IN_CACHE if wide.device.type == "cpu" else len(wide)
+    few = zip(wide.split(together), target_ids.split(together), strict=True)
     parts = [_few_scores(rows, targets, temperature) for rows, targets in few]
     return TokenScores(*(torch.cat(found) for found in zip(*parts, strict=True))), wide
 

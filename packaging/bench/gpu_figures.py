@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,15 +14,19 @@ from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from bench.ours import seconds_of
+from bench.ours_ppo import untrained_reward_model
 from desktop_rlhf.adapters.devices import fault, in_words
 from desktop_rlhf.adapters.precision import preferred_dtype, wait_for
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.completions.sampling import Written, sample
 from desktop_rlhf.policy.dpo.spec import DpoSpec
+from desktop_rlhf.policy.ppo.spec import PpoSpec
 from desktop_rlhf.records.comparisons import PreferenceGroup
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.prompts import Message, Prompt
+from desktop_rlhf.reward.spec import FEWEST_COMPARISONS, RewardSpec
+from desktop_rlhf.runs.common import LoraSpec
 from desktop_rlhf.runs.stop import StopToken
 from desktop_rlhf.workbench.memory import peak_mb, reset_peak
 
@@ -45,8 +49,11 @@ class Plan:
     """A Llama and what is done with it. Lengths are in tokens.
 
     Attributes:
-        product: rows and columns of the square matrices whose product measures the device.
-        rounds:  how often each figure is taken; the median counts.
+        pairs_per_step, prompt, completion: of DPO and the reward model; PPO has prompts as long.
+        rows, new:      completions that are written together, and tokens of each.
+        sampled_prompt: before them where only decoding is measured.
+        product:        rows and columns of the square matrices whose product measures the device.
+        rounds:         how often each figure is taken; the median counts.
     """
 
     vocabulary: int = 49_152
@@ -57,20 +64,21 @@ class Plan:
     key_heads: int = 8
     rank: int = 16
     pairs_per_step: int = 8
-    steps: int = 4
+    steps: int = 12
     prompt: int = 256
     completion: int = 128
     rows: int = 64
     sampled_prompt: int = 128
     new: int = 128
     product: int = 8192
+    updates: int = 2
     rounds: int = 3
 
 
 LARGE = Plan()
 SMALL = Plan(
-    vocabulary=300, hidden=64, between=128, layers=2, heads=4, key_heads=2, rank=4, pairs_per_step=2, steps=2,
-    prompt=12, completion=6, rows=4, sampled_prompt=8, new=6, product=128, rounds=1,
+    vocabulary=300, hidden=64, between=128, layers=2, heads=4, key_heads=2, rank=4, pairs_per_step=2, steps=4,
+    prompt=12, completion=6, rows=4, sampled_prompt=8, new=6, product=128, updates=1, rounds=1,
 )  # fmt: skip
 
 
@@ -94,7 +102,7 @@ def figures(plan: Plan, device: torch.device) -> dict[str, Any]:
     stated_peak = next((peak for name, peak in PEAKS.items() if name in in_words(device)), None)
     peak = stated_peak if stated_peak and dtype is torch.bfloat16 else measured_peak
     model = made(plan, device, dtype)
-    work = {name: figure(plan, model, peak) for name, figure in (("training", training), ("decoding", decoding))}
+    work = {figure.__name__: figure(plan, model, peak) for figure in (dpo, reward, ppo, decoding)}
     return {
         "device": in_words(device),
         "dtype": model.dtype,
@@ -120,7 +128,7 @@ def made(plan: Plan, device: torch.device, dtype: torch.dtype) -> ResidentModel:
         return ResidentModel(AutoModelForCausalLM.from_config(config, dtype=dtype), Numbers())
 
 
-def training(plan: Plan, model: ResidentModel, peak: float) -> dict[str, float]:
+def dpo(plan: Plan, model: ResidentModel, peak: float) -> dict[str, float]:
     """DPO as the program runs it, the reference's forwards in it. Every pair has the same length.
 
     A token costs 2 operations a weight in a forward and 2 in a backward that goes through frozen weights, where one
@@ -128,28 +136,84 @@ def training(plan: Plan, model: ResidentModel, peak: float) -> dict[str, float]:
     products and token, and 6 for each of the vocabulary's projection and token of a completion. An adapter's own
     weights are trained, 6 as well. Attention over the tokens before is left out.
     """
+    spec = DpoSpec(**_settings(plan), batch_size=plan.pairs_per_step)
+    rate = plan.pairs_per_step / _seconds_a_step(plan, model, spec)
+    completions = 2 * plan.completion
+    trunk, projection = weights(model)
+    flops = 6 * (trunk + _adapter(plan, model)) * (plan.prompt + completions) + 6 * projection * completions
+    return _figure(model, peak, "pairs_per_s", rate, plan.prompt + completions, flops)
+
+
+def reward(plan: Plan, model: ResidentModel, peak: float) -> dict[str, float]:
+    """The reward model as the program trains it: no vocabulary and no reference, so 4 where DPO has 6."""
+    spec = RewardSpec(**_settings(plan), batch_size=plan.pairs_per_step, held_out_share=0.0)
+    rate = plan.pairs_per_step / _seconds_a_step(plan, model, spec)
+    length = plan.prompt + 2 * plan.completion
+    trunk, _ = weights(model)
+    flops = 4 * trunk * length + 6 * _adapter(plan, model) * length
+    return _figure(model, peak, "pairs_per_s", rate, length, flops)
+
+
+def ppo(plan: Plan, model: ResidentModel, peak: float) -> dict[str, float]:
+    """PPO as the program runs it, four completions of each prompt, four epochs.
+
+    Every token costs 2 when it is written, 2 each for policy, reference and reward model when it is scored, and 4 in
+    every epoch; the vocabulary's projection costs as much but for the reward model. A prompt is shared by four.
+    """
+    epochs, copies = 4, 4
+    spec = PpoSpec(
+        **_settings(plan), updates=plan.updates, prompts_per_update=plan.rows // copies, completions_per_prompt=copies,
+        max_new_tokens=plan.new, ppo_epochs=epochs,
+    )  # fmt: skip
+    asked = tuple(group.prompt for group in pairs(plan, plan.rows // copies))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        judge = untrained_reward_model(model, folder / "judge", {"rank": plan.rank, "alpha": plan.rank, "seed": 0})
+
+        def seconds(turn: str, own: PpoSpec) -> float:
+            wait_for(model.device)
+            return seconds_of(own, TrainingInputs(model, None, (), asked, judge, folder / turn), own.updates)
+
+        seconds("warm-up", replace(spec, updates=1))
+        _forget_peak(model.device)
+        rate = plan.updates * plan.rows / median(seconds(f"{turn}", spec) for turn in range(plan.rounds))
+    trunk, projection = weights(model)
+    length = plan.prompt / copies + plan.new
+    flops = (8 + 4 * epochs) * (trunk + _adapter(plan, model)) * length + (6 + 4 * epochs) * projection * plan.new
+    return _figure(model, peak, "episodes_per_s", rate, length, flops)
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    return {"lora_rank": plan.rank, "lora_alpha": 2 * plan.rank, "max_length": 4096}
+
+
+def _seconds_a_step(plan: Plan, model: ResidentModel, spec: LoraSpec) -> float:
+    """The median over the rounds, each a run of its own from its beginning to its last step."""
     per_step = plan.pairs_per_step
-    spec = DpoSpec(lora_rank=plan.rank, lora_alpha=2 * plan.rank, batch_size=per_step, max_length=4096)
-    everything = pairs(plan, per_step * (1 + plan.steps * plan.rounds))
+    first = max(per_step, FEWEST_COMPARISONS)
+    everything = pairs(plan, first + per_step * plan.steps * plan.rounds)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
-        first = TrainingInputs(model, None, everything[:per_step], (), None, Path(folder) / "warm-up")
-        seconds_of(spec, first, 1)
+
+        def timed(own: tuple[PreferenceGroup, ...], name: str) -> float:
+            wait_for(model.device)
+            inputs = TrainingInputs(model, None, own, (), None, Path(folder) / name)
+            return seconds_of(spec, inputs, len(own) // per_step)
+
+        timed(everything[:first], "warm-up")
         _forget_peak(model.device)
         for turn in range(plan.rounds):
-            own = everything[per_step * (1 + turn * plan.steps) : per_step * (1 + (turn + 1) * plan.steps)]
-            inputs = TrainingInputs(model, None, own, (), None, Path(folder) / f"run-{turn}")
-            wait_for(model.device)
-            seconds.append(seconds_of(spec, inputs, plan.steps))
-    trunk, projection = weights(model)
-    adapter = sum(plan.rank * (own.in_features + own.out_features) for own in _linears(model))
-    completions = 2 * plan.completion
-    flops = 6 * (trunk + adapter) * (plan.prompt + completions) + 6 * projection * completions
-    rate = plan.steps * per_step / median(seconds)
+            start = first + per_step * plan.steps * turn
+            seconds.append(timed(everything[start : start + per_step * plan.steps], f"run-{turn}"))
+    return median(seconds) / plan.steps
+
+
+def _figure(model: ResidentModel, peak: float, unit: str, rate: float, tokens: float, flops: float) -> dict[str, float]:
+    """One work's figures, of examples with so many tokens and operations each."""
     return {
-        "pairs_per_s": rate,
-        "tokens_per_s": rate * (plan.prompt + completions),
-        "flops_per_pair": flops,
+        unit: rate,
+        "tokens_per_s": rate * tokens,
+        "flops_each": flops,
         "share_of_peak": rate * flops / peak,
         "peak_memory_mb": _peak(model.device),
     }
@@ -205,6 +269,11 @@ def weights(model: ResidentModel) -> tuple[int, int]:
     """Of the trunk's products, and of the projection to the vocabulary."""
     head = model.base.get_output_embeddings()
     return sum(own.in_features * own.out_features for own in _linears(model)), head.weight.numel()
+
+
+def _adapter(plan: Plan, model: ResidentModel) -> int:
+    """Weights of an adapter on every product of the trunk."""
+    return sum(plan.rank * (own.in_features + own.out_features) for own in _linears(model))
 
 
 def _linears(model: ResidentModel) -> list[nn.Linear]:

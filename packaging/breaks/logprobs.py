@@ -80,9 +80,9 @@ LOGPROBS: tuple[Row | Advice, ...] = (
             Break(
                 "In the model's own forward a completion sees those before it",
                 PACKING,
-                "desktop_rlhf/adapters/packing.py",
-                "sees[row, start:end, :prompt] = True",
-                "sees[row, start:end, :start] = True",
+                "desktop_rlhf/adapters/attention.py",
+                "parts.unsqueeze(1) == parts.unsqueeze(2)",
+                "parts.unsqueeze(1) <= parts.unsqueeze(2)",
             ),
             Break(
                 "In the fused forward a token sees those after it",
@@ -109,9 +109,9 @@ LOGPROBS: tuple[Row | Advice, ...] = (
             Break(
                 "In the model's own forward padding is seen",
                 "tests/adapters/test_packing.py::test_that_padding_changes_no_logprob",
-                "desktop_rlhf/adapters/packing.py",
-                "torch.eye(width, dtype=torch.bool)",
-                "torch.ones(width, width, dtype=torch.bool)",
+                "desktop_rlhf/adapters/attention.py",
+                "(of_prompt | alike) & torch.ones(width, width, dtype=torch.bool, device=device).tril()",
+                "of_prompt | alike | (parts.unsqueeze(1) < 0)",
             ),
         ),
     ),
@@ -145,8 +145,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "In the fused decoder the room behind a shorter row is seen",
                 RAGGED,
                 "desktop_rlhf/adapters/decoding.py",
-                "unseen = torch.arange(width) > lengths.unsqueeze(1)",
-                "unseen = torch.arange(width) > lengths.max().expand(self._rows, 1)",
+                "unseen = torch.arange(width, device=self._device) > places.unsqueeze(1)",
+                "unseen = torch.arange(width, device=self._device) > places.max().expand(len(ids), 1)",
             ),
             Break(
                 "The fused decoder reads memory that nobody wrote",

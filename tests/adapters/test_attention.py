@@ -5,7 +5,14 @@ import torch
 from torch.nn.functional import pad
 
 from desktop_rlhf.adapters import attention
-from desktop_rlhf.adapters.attention import PieceAttention, TiledAttention, _pieces, _together, attention_over
+from desktop_rlhf.adapters.attention import (
+    PieceAttention,
+    RowAttention,
+    TiledAttention,
+    _pieces,
+    _together,
+    attention_over,
+)
 
 HEADS, KEY_HEADS, SIZE = 4, 2, 16
 ROWS = {
@@ -42,7 +49,15 @@ def test_that_tiles_see_what_the_librarys_kernel_sees(rows, block, cost, monkeyp
         assert theirs.abs().max() > 0.1
 
 
-@pytest.mark.parametrize("kind", [TiledAttention, PieceAttention])
+@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
+def test_that_whole_rows_see_what_the_pieces_see(rows) -> None:
+    for ours, theirs in zip(
+        measured(RowAttention, rows, torch.float32), measured(PieceAttention, rows, torch.float32), strict=True
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [TiledAttention, RowAttention, PieceAttention])
 def test_that_attention_in_bfloat16_stays_within_a_hundredth_of_float32(kind) -> None:
     rows = ROWS["rows of like and unlike sizes"]
     for short, wide in zip(
@@ -51,10 +66,11 @@ def test_that_attention_in_bfloat16_stays_within_a_hundredth_of_float32(kind) ->
         assert (short - wide).norm() < 0.01 * wide.norm()
 
 
-def test_that_padding_of_a_tile_has_no_gradient_of_its_own() -> None:
+@pytest.mark.parametrize("kind", [TiledAttention, RowAttention])
+def test_that_padding_has_no_gradient_of_its_own(kind) -> None:
     """Tokens behind the rows are seen by nobody, whatever they hold."""
     rows = ROWS["siblings"]
-    few, many = (measured(TiledAttention, rows, torch.bfloat16, spare) for spare in (0, 40))
+    few, many = (measured(kind, rows, torch.bfloat16, spare) for spare in (0, 40))
     assert torch.equal(few[0], many[0])
     for gradient in many[1:]:
         assert not gradient[-40:].any()
@@ -73,8 +89,9 @@ def test_that_pieces_go_together_as_long_as_padding_costs_less_than_a_batch(monk
     assert sizes(1_000_000) == [[30, 31, 60, 200]]
 
 
-def test_that_tiles_are_for_bfloat16_on_a_processor_alone() -> None:
+def test_that_every_device_and_format_gets_the_attention_that_is_fastest_there() -> None:
     short, wide = (torch.zeros(8, 4, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
     assert isinstance(attention_over([(5, (3,))], short), TiledAttention)
     assert isinstance(attention_over([(5, (3,))], wide), PieceAttention)
-    assert isinstance(attention_over([(5, (3,))], short.to("meta")), PieceAttention)
+    for like in (short, wide):
+        assert isinstance(attention_over([(5, (3,))], like.to("meta")), RowAttention)

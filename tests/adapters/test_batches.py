@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -64,11 +65,28 @@ def test_that_neighbours_share_a_forward_until_it_is_full(monkeypatch) -> None:
     assert micro_batches([], 100) == []
 
 
+def a_model(dtype: torch.dtype, device: str = "cpu") -> Any:
+    return SimpleNamespace(base=SimpleNamespace(dtype=dtype), device=torch.device(device))
+
+
 def test_that_more_tokens_share_a_forward_in_bfloat16(llama) -> None:
-    short = SimpleNamespace(base=SimpleNamespace(dtype=torch.bfloat16))
+    short = a_model(torch.bfloat16)
     assert tokens_at_once(short, 4096) == 3 * tokens_at_once(llama, 4096) == 3 * batches.MOST_TOKENS
     assert tokens_at_once(short, 100) == 3 * tokens_at_once(llama, 100) == 300
     assert tokens_at_once(short, 100, 30, 2) == 2 * tokens_at_once(llama, 100, 30) == 60
+
+
+@pytest.mark.parametrize(
+    ("gb", "times_short", "times_wide"), [(0, 3, 1), (4.5, 3, 1), (8, 4, 2), (24, 12, 6), (80, 16, 16)]
+)
+def test_that_more_tokens_share_a_forward_on_a_gpu_that_has_room_for_them(
+    gb, times_short, times_wide, monkeypatch
+) -> None:
+    monkeypatch.setattr(batches, "memory_gb", lambda device: gb)
+    short, wide = (a_model(dtype, "meta") for dtype in (torch.bfloat16, torch.float32))
+    assert tokens_at_once(short, 4096) == times_short * batches.MOST_TOKENS
+    assert tokens_at_once(wide, 4096) == times_wide * batches.MOST_TOKENS
+    assert tokens_at_once(wide, 100) == times_wide * 100
 
 
 @pytest.mark.parametrize(("train", "spec"), TRAINERS)

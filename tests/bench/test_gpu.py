@@ -16,12 +16,18 @@ def test_that_the_small_benchmark_runs_on_the_cpu_and_writes_every_figure(tmp_pa
     assert gpu.main(["--device", "cpu", "--small", "--json", str(tmp_path / "found.json")]) == 0
     found = json.loads((tmp_path / "found.json").read_text())
     assert (found["device"], found["dtype"], found["peak_is"]) == ("cpu", "float32", "measured")
-    training, decoding = found["training"], found["decoding"]
-    tokens = SMALL.prompt + 2 * SMALL.completion
-    assert training["tokens_per_s"] == pytest.approx(training["pairs_per_s"] * tokens)
-    work = training["pairs_per_s"] * training["flops_per_pair"]
-    assert training["share_of_peak"] == pytest.approx(work / found["peak_flops"])
-    assert min(training["peak_memory_mb"], decoding["peak_memory_mb"], decoding["tokens_per_s"]) > 0
+    assert {"dpo", "reward", "ppo", "decoding"} < set(found)
+    of_pair, of_episode = SMALL.prompt + 2 * SMALL.completion, SMALL.prompt / 4 + SMALL.new
+    for name, unit, tokens in (
+        ("dpo", "pairs_per_s", of_pair),
+        ("reward", "pairs_per_s", of_pair),
+        ("ppo", "episodes_per_s", of_episode),
+    ):
+        own = found[name]
+        assert own["tokens_per_s"] == pytest.approx(own[unit] * tokens)
+        assert own["share_of_peak"] == pytest.approx(own[unit] * own["flops_each"] / found["peak_flops"])
+        assert own["peak_memory_mb"] > 0
+    assert min(found["decoding"]["peak_memory_mb"], found["decoding"]["tokens_per_s"]) > 0
 
 
 def test_that_a_pairs_operations_are_those_of_its_tokens_worked_by_hand(tmp_path: Path):
@@ -31,8 +37,12 @@ def test_that_a_pairs_operations_are_those_of_its_tokens_worked_by_hand(tmp_path
     assert trunk == 2 * (64 * 64 + 2 * 64 * 32 + 64 * 64 + 3 * 64 * 128)
     assert projection == 300 * 64
     adapter = 2 * 4 * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 128))
-    found = gpu_figures.training(SMALL, model, 1e9)
-    assert found["flops_per_pair"] == 6 * (trunk + adapter) * 24 + 6 * projection * 12
+    each = {own.__name__: own(SMALL, model, 1e9)["flops_each"] for own in (gpu_figures.dpo, gpu_figures.reward)}
+    assert each["dpo"] == 6 * (trunk + adapter) * 24 + 6 * projection * 12
+    assert each["reward"] == (4 * trunk + 6 * adapter) * 24
+    # A quarter of a prompt of 12, and 6 tokens: written, scored three times and learned from four times.
+    episode = gpu_figures.ppo(SMALL, model, 1e9)["flops_each"]
+    assert episode == 24 * (trunk + adapter) * 9 + 22 * projection * 6
     assert weights(model) == (trunk, projection)
 
 

@@ -66,7 +66,11 @@ def test_that_a_run_is_that_of_the_cpu_and_writes_nothing_to_the_base(spec, fres
     before = model.base_sha256()
     there = run(model, spec, tmp_path / "there")
     assert model.base_sha256() == before
-    assert metrics(there)[0] == pytest.approx(metrics(here)[0], rel=0.01, abs=1e-3)
+    first, other = dict(metrics(there)[0]), dict(metrics(here)[0])
+    if other.get("rewards/margins") == pytest.approx(0, abs=1e-3):
+        for measured in (first, other):  # rewards are 0 in truth, and rounding decides which of two is higher
+            measured.pop("rewards/accuracies", None)
+    assert first == pytest.approx(other, rel=0.01, abs=1e-3)
     assert near(there, here)
 
 

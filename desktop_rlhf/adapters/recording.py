@@ -1,0 +1,73 @@
+"""The same work again and again on CUDA: told once, and played back from then on.
+
+A decoding step of a small model is hundreds of calls, and telling a GPU of one takes longer than it takes to be done.
+Recorded as a graph, they are told at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+Work: TypeAlias = Callable[..., Tensor]
+"""Of a size and some tensors; it neither waits for the device nor asks what is in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What is played back, where it reads and where it writes."""
+
+    graph: torch.cuda.CUDAGraph
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+
+
+class Recordings:
+    """One for each size. What else the work reads has to stay where it is for as long as they live."""
+
+    def __init__(self) -> None:
+        self._begun: set[tuple[int, ...]] = set()
+        self._made: dict[tuple[int, ...], Recording] = {}
+        self._pool = torch.cuda.graph_pool_handle()
+        self._fails = False
+
+    def __call__(self, work: Work, size: int, *inputs: Tensor) -> Tensor:
+        """``work(size, *inputs)``. The first of a size is done as it is, for the libraries prepare themselves in it."""
+        key = (size, *(len(tensor) for tensor in inputs))
+        if self._fails or key not in self._begun:
+            self._begun.add(key)
+            return work(size, *inputs)
+        if key not in self._made:
+            try:
+                self._made[key] = self._recorded(work, size, inputs)
+            except RuntimeError as error:
+                logger.warning("steps are not recorded on this GPU: %s", error)
+                self._fails = True
+                return work(size, *inputs)
+        made = self._made[key]
+        for place, given in zip(made.inputs, inputs, strict=True):
+            place.copy_(given)
+        made.graph.replay()
+        return made.output.clone()
+
+    def _recorded(self, work: Work, size: int, inputs: tuple[Tensor, ...]) -> Recording:
+        """It is only written down here, not done."""
+        graph, places = torch.cuda.CUDAGraph(), tuple(map(torch.clone, inputs))
+        beside, before = torch.cuda.Stream(), torch.cuda.current_stream()
+        beside.wait_stream(before)
+        with torch.cuda.stream(beside):
+            # By hand: torch.cuda.graph() would first collect all garbage and give all spare memory back.
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                output = work(size, *places)
+            finally:
+                graph.capture_end()
+        before.wait_stream(beside)
+        return Recording(graph, places, output)
