@@ -46,11 +46,11 @@ def attention_over(rows: Sequence[Row], like: Tensor) -> Attention:
 
 def visibility(rows: Sequence[Row], width: int, device: torch.device) -> Tensor:
     """[B, T, T] bool: whether a token of a row sees another; padding behind a row is seen by padding alone."""
-    parts = torch.full((len(rows), width), -1)  # 0 is the prompt, further on a completion each
-    for part, (prompt, lengths) in zip(parts, rows, strict=True):
-        sizes = torch.tensor([prompt, *lengths])
-        part[: sizes.sum()] = torch.arange(len(sizes)).repeat_interleave(sizes)
-    parts = parts.to(device)
+    numbers = []  # 0 is the prompt, further on a completion each, and -1 padding
+    for prompt, lengths in rows:
+        own = [number for number, length in enumerate((prompt, *lengths)) for _ in range(length)]
+        numbers.append(own + [-1] * (width - len(own)))
+    parts = torch.tensor(numbers).to(device)
     of_prompt, alike = parts.unsqueeze(1) == 0, parts.unsqueeze(1) == parts.unsqueeze(2)
     return (of_prompt | alike) & torch.ones(width, width, dtype=torch.bool, device=device).tril()
 

@@ -25,7 +25,7 @@ IN_BFLOAT16 = 3
 """Times as many in bfloat16, where each takes half the memory and it takes more of them to keep a matrix unit busy."""
 
 ON_A_GPU = 16
-"""Times as many on a GPU, which is not filled by fewer, and on a small one as many times as it has GB for."""
+"""Times as many at most on a GPU, which is not filled by fewer."""
 GB_EACH = {torch.float32: 4, torch.bfloat16: 2}
 """Of a GPU's memory for each time: 512 tokens of a model of 1.5 billion weights take 0.8 GB in bfloat16."""
 
@@ -38,12 +38,12 @@ def tokens_at_once(
 ) -> int:
     """How many tokens may share a forward: ``most``, by default ``MOST_TOKENS``, and no more than ``max_length``.
 
-    In bfloat16 it is ``in_bfloat16`` times as many, and on a GPU ``ON_A_GPU`` times.
+    In bfloat16 it is ``in_bfloat16`` times as many. On a GPU neither counts, but how much memory it has.
     """
-    times = in_bfloat16 if model.base.dtype == torch.bfloat16 else 1
     if model.device.type != "cpu":
-        times = max(times, min(ON_A_GPU, int(memory_gb(model.device) / GB_EACH[model.base.dtype])))
-    return min(most or MOST_TOKENS, max_length) * times
+        times = min(ON_A_GPU, int(memory_gb(model.device) / GB_EACH[model.base.dtype]))
+        return min(MOST_TOKENS, max_length) * max(1, times)
+    return min(most or MOST_TOKENS, max_length) * (in_bfloat16 if model.base.dtype == torch.bfloat16 else 1)
 
 
 def micro_batches(examples: Sequence[Ids], most: int) -> list[range]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence, Set
 import torch
 from torch import Tensor
 
-from desktop_rlhf.adapters.batches import group_batches
+from desktop_rlhf.adapters.batches import group_batches, micro_batches, tokens_at_once
 from desktop_rlhf.adapters.packing import hidden_states, pack
 from desktop_rlhf.adapters.passes import Head, Part, passes
 from desktop_rlhf.adapters.resident import Role
@@ -97,12 +97,13 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
             samples |= {c.id: s for c, s in zip(group.completions, scores, strict=True) if c.id in reference}
         done += len(some.groups)
         yield Progressed(MEASURING, done, work)
-    for prompt, completions in more_samples:
+    ids = [(model.prompt_ids(prompt.messages), [ids_of(model, c) for c in own]) for prompt, own in more_samples]
+    for places in micro_batches(ids, tokens_at_once(model, spec.max_length)):
         if stop.requested:
             break
-        packed = pack([(model.prompt_ids(prompt.messages), [ids_of(model, c) for c in completions])], model.device)
-        samples |= zip((c.id for c in completions), _finite(trained.score(packed)), strict=True)
-        done += 1
+        found = _finite(trained.score(pack(ids[places.start : places.stop], model.device)))
+        samples |= zip((c.id for place in places for c in more_samples[place][1]), found, strict=True)
+        done += len(places)
         yield Progressed(SCALING, done, work)
     gain, bias = gain_and_bias(list(samples.values()))
     head.gain.fill_(gain)

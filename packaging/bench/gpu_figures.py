@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -63,8 +64,8 @@ class Plan:
     heads: int = 32
     key_heads: int = 8
     rank: int = 16
-    pairs_per_step: int = 8
-    steps: int = 12
+    pairs_per_step: int = 16
+    steps: int = 8
     prompt: int = 256
     completion: int = 128
     rows: int = 64
@@ -102,7 +103,10 @@ def figures(plan: Plan, device: torch.device) -> dict[str, Any]:
     stated_peak = next((peak for name, peak in PEAKS.items() if name in in_words(device)), None)
     peak = stated_peak if stated_peak and dtype is torch.bfloat16 else measured_peak
     model = made(plan, device, dtype)
-    work = {figure.__name__: figure(plan, model, peak) for figure in (dpo, reward, ppo, decoding)}
+    work = {}
+    for figure in (dpo, reward, ppo, decoding):
+        work[figure.__name__] = figure(plan, model, peak)
+        print(f"{figure.__name__}: {work[figure.__name__]}", file=sys.stderr, flush=True)
     return {
         "device": in_words(device),
         "dtype": model.dtype,
@@ -129,12 +133,12 @@ def made(plan: Plan, device: torch.device, dtype: torch.dtype) -> ResidentModel:
 
 
 def dpo(plan: Plan, model: ResidentModel, peak: float) -> dict[str, float]:
-    """DPO as the program runs it, the reference's forwards in it. Every pair has the same length.
+    """DPO as the program runs it from a run's beginning to its last step, the reference's forwards in it.
 
     A token costs 2 operations a weight in a forward and 2 in a backward that goes through frozen weights, where one
     that trains them would cost 4; the reference's forward costs 2 more. So it is 6 for each weight of the trunk's
     products and token, and 6 for each of the vocabulary's projection and token of a completion. An adapter's own
-    weights are trained, 6 as well. Attention over the tokens before is left out.
+    weights are trained, 6 as well. Attention over the tokens before is left out. Every pair has the same length.
     """
     spec = DpoSpec(**_settings(plan), batch_size=plan.pairs_per_step)
     rate = plan.pairs_per_step / _seconds_a_step(plan, model, spec)

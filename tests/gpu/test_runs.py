@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Mapping
 
 import pytest
@@ -90,6 +91,19 @@ def test_that_a_run_draws_nothing_from_the_devices_own_random_numbers(fresh, dev
     before = generator.get_rng_state()
     run(fresh("llama", device), SHORT["ppo"], tmp_path)
     assert torch.equal(generator.get_rng_state(), before)
+
+
+def test_that_a_run_gives_the_memory_of_the_gpu_back(fresh, device, tmp_path) -> None:
+    """What libraries keep for themselves they take in the first run."""
+    if device.type != "cuda":
+        pytest.skip("only CUDA counts what is held")
+    model = fresh("llama", device)
+    held = []
+    for turn in range(3):
+        run(model, SHORT["ppo"], tmp_path / f"{turn}")
+        gc.collect()
+        held.append(torch.cuda.memory_allocated(device))
+    assert held[2] <= held[1] <= held[0]
 
 
 def test_that_the_first_ratio_of_ppo_is_one(fresh, device, tmp_path) -> None:
