@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 import torch
@@ -60,7 +61,7 @@ class Recordings:
     def _recorded(self, work: Work, size: int, inputs: tuple[Tensor, ...]) -> Recording:
         """It is only written down here, not done."""
         graph, places = torch.cuda.CUDAGraph(), tuple(map(torch.clone, inputs))
-        beside, before = torch.cuda.Stream(), torch.cuda.current_stream()
+        beside, before = _stream(), torch.cuda.current_stream()
         beside.wait_stream(before)
         with torch.cuda.stream(beside):
             # By hand: torch.cuda.graph() would first collect all garbage and give all spare memory back.
@@ -71,3 +72,17 @@ class Recordings:
                 graph.capture_end()
         before.wait_stream(beside)
         return Recording(graph, places, output)
+
+
+@cache
+def _stream() -> torch.cuda.Stream:
+    """Where everything is recorded: the library of products keeps some dozens of megabytes for each stream it meets.
+
+    It meets this one here, or it would take them from a recording's own memory, which then could not be given back.
+    """
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        small = torch.ones(8, 8, device="cuda")
+        small @ small
+    stream.synchronize()
+    return stream
