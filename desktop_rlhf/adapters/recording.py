@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -36,7 +36,6 @@ class Recordings:
     def __init__(self) -> None:
         self._begun: set[tuple[int, ...]] = set()
         self._made: dict[tuple[int, ...], Recording] = {}
-        self._pool = torch.cuda.graph_pool_handle()
         self._fails = False
 
     def __call__(self, work: Work, size: int, *inputs: Tensor) -> Tensor:
@@ -61,28 +60,40 @@ class Recordings:
     def _recorded(self, work: Work, size: int, inputs: tuple[Tensor, ...]) -> Recording:
         """It is only written down here, not done."""
         graph, places = torch.cuda.CUDAGraph(), tuple(map(torch.clone, inputs))
-        beside, before = _stream(), torch.cuda.current_stream()
-        beside.wait_stream(before)
-        with torch.cuda.stream(beside):
+        studio, before = _studio(), torch.cuda.current_stream()
+        studio.stream.wait_stream(before)
+        with torch.cuda.stream(studio.stream):
             # By hand: torch.cuda.graph() would first collect all garbage and give all spare memory back.
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            graph.capture_begin(pool=studio.keeper.pool(), capture_error_mode="thread_local")
             try:
                 output = work(size, *places)
             finally:
                 graph.capture_end()
-        before.wait_stream(beside)
+        before.wait_stream(studio.stream)
         return Recording(graph, places, output)
 
 
-@cache
-def _stream() -> torch.cuda.Stream:
-    """Where everything is recorded: the library of products keeps some dozens of megabytes for each stream it meets.
+class _Studio(NamedTuple):
+    """Where everything is recorded.
 
-    It meets this one here, or it would take them from a recording's own memory, which then could not be given back.
+    Attributes:
+        stream: one for all: the library of products keeps some dozens of megabytes for each that it meets.
+        keeper: a recording that stays. Its memory is that of all others, and what they give back the next ones take;
+            without it each would leave its own behind.
     """
-    stream = torch.cuda.Stream()
+
+    stream: torch.cuda.Stream
+    keeper: torch.cuda.CUDAGraph
+
+
+@cache
+def _studio() -> _Studio:
+    stream, keeper = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream):
         small = torch.ones(8, 8, device="cuda")
-        small @ small
-    stream.synchronize()
-    return stream
+        small @ small  # what is kept for the stream is not to lie in a recording's memory
+        stream.synchronize()
+        keeper.capture_begin(capture_error_mode="thread_local")
+        small.add(1)
+        keeper.capture_end()
+    return _Studio(stream, keeper)

@@ -23,7 +23,6 @@ done: list[tuple[int, int]] = []
 def recordings(monkeypatch):
     """Its recordings do the work where a GPU would play it back, from the places that were recorded."""
     done.clear()
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
 
     def recorded(self: Recordings, own, size: int, inputs: tuple[torch.Tensor, ...]) -> Recording:
         places, output = tuple(torch.full_like(tensor, -1) for tensor in inputs), torch.zeros_like(inputs[0])

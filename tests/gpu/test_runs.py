@@ -98,12 +98,14 @@ def test_that_a_run_gives_the_memory_of_the_gpu_back(fresh, device, tmp_path) ->
     if device.type != "cuda":
         pytest.skip("only CUDA counts what is held")
     model = fresh("llama", device)
-    held = []
-    for turn in range(3):
+    held, taken = [], []
+    for turn in range(4):
         run(model, SHORT["ppo"], tmp_path / f"{turn}")
         gc.collect()
         held.append(torch.cuda.memory_allocated(device))
-    assert held[2] <= held[1] <= held[0]
+        taken.append(torch.cuda.memory_reserved(device))
+    assert held[3] <= held[2] <= held[1]
+    assert taken[3] == taken[2] == taken[1]
 
 
 def test_that_the_first_ratio_of_ppo_is_one(fresh, device, tmp_path) -> None:
