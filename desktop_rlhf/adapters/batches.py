@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -47,16 +48,26 @@ def tokens_at_once(
 
 
 def micro_batches(examples: Sequence[Ids], most: int) -> list[range]:
-    """Places of neighbouring examples that have at most so many tokens together; a larger example goes alone."""
+    """Places of neighbouring examples that go through the model together; one of more than ``most`` tokens goes alone.
+
+    There are as few as ``most`` tokens in each allow, and of those the most even: the largest, which decides how much
+    memory it takes, is as small as can be.
+    """
+    sizes = [len(prompt) + sum(map(len, completions)) for prompt, completions in examples]
+    fewest = len(_filled(sizes, most))
+    return _filled(sizes, bisect_left(range(most), True, key=lambda limit: len(_filled(sizes, limit)) == fewest))
+
+
+def _filled(sizes: Sequence[int], limit: int) -> list[range]:
+    """One micro-batch after another, each as full as ``limit`` tokens allow."""
     start, tokens = 0, 0
     found = []
-    for place, (prompt, completions) in enumerate(examples):
-        size = len(prompt) + sum(map(len, completions))
-        if place > start and tokens + size > most:
+    for place, size in enumerate(sizes):
+        if place > start and tokens + size > limit:
             found.append(range(start, place))
             start, tokens = place, 0
         tokens += size
-    return [*found, range(start, len(examples))] if examples else []
+    return [*found, range(start, len(sizes))] if sizes else []
 
 
 @dataclass(frozen=True, slots=True)

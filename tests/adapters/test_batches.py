@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from itertools import combinations, pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from desktop_rlhf.adapters import batches
 from desktop_rlhf.adapters.batches import GroupBatch, References, logprobs_under, micro_batches, tokens_at_once
@@ -56,13 +59,34 @@ def groups() -> tuple[PreferenceGroup, ...]:
     return tuple(made)
 
 
-def test_that_neighbours_share_a_forward_until_it_is_full(monkeypatch) -> None:
-    monkeypatch.setattr(batches, "MOST_TOKENS", 10)
-    sizes = [4, 6, 1, 12, 3, 3, 3, 3]
-    examples = [([5] * (size - 1), [[7]]) for size in sizes]
-    assert micro_batches(examples, 10) == [range(0, 2), range(2, 3), range(3, 4), range(4, 7), range(7, 8)]
-    assert micro_batches(examples, 4) == [range(0, 1), *(range(i, i + 1) for i in range(1, 8))]
-    assert micro_batches([], 100) == []
+def test_that_neighbours_share_a_forward_as_evenly_as_the_fewest_forwards_allow() -> None:
+    def sizes(*tokens: int, most: int) -> list[list[int]]:
+        examples = [([5] * (size - 1), [[7]]) for size in tokens]
+        places = micro_batches(examples, most)
+        assert [place for some in places for place in some] == list(range(len(tokens)))
+        return [[tokens[place] for place in some] for some in places]
+
+    assert sizes(4, 6, 1, 12, 3, 3, 3, 3, most=10) == [[4], [6, 1], [12], [3, 3], [3, 3]]
+    assert sizes(4, 6, 1, 12, most=4) == [[4], [6], [1], [12]]
+    assert sizes(*[2] * 6, most=10) == [[2, 2, 2], [2, 2, 2]]  # and not five and one
+    assert sizes(3, 3, most=100) == [[3, 3]]
+    assert sizes(most=100) == []
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 60))
+def test_that_no_other_cut_has_fewer_forwards_or_a_smaller_largest_one(tokens, most) -> None:
+    """Against every way of cutting the row."""
+
+    def cost(cuts: tuple[int, ...]) -> tuple[int, int]:
+        ends = (0, *cuts, len(tokens))
+        parts = [tokens[start:end] for start, end in pairwise(ends)]
+        allowed = all(len(part) == 1 or sum(part) <= most for part in parts)
+        return (len(parts) if allowed else len(tokens) + 1, max(map(sum, parts)))
+
+    inner = range(1, len(tokens))
+    best = min(cost(cuts) for count in range(len(tokens)) for cuts in combinations(inner, count))
+    found = micro_batches([([5] * (size - 1), [[7]]) for size in tokens], most)
+    assert cost(tuple(places.start for places in found[1:])) == best
 
 
 def a_model(dtype: torch.dtype, device: str = "cpu") -> Any:
