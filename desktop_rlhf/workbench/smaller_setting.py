@@ -24,6 +24,8 @@ SHORTEST = 8  # tokens; less is no training
 
 Size: TypeAlias = tuple[int, int, int]
 """Tokens of a prompt, tokens of its longest completion, number of completions."""
+Rows: TypeAlias = tuple[Size, int]
+"""What goes through the model together: so many examples of a size."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -38,14 +40,14 @@ def smaller_setting(spec: AlgorithmSpec, inputs: TrainingInputs) -> str:
     model.new_adapter("trial", rank=spec.lora_rank, alpha=spec.lora_alpha, seed=0)
     try:
         for name, value, largest in _candidates(spec, inputs):
-            if all(_fits(model, *size) for size in largest) and (name != WRITTEN or _writes(spec, inputs, value)):
+            if all(_fits(model, *rows) for rows in largest) and (name != WRITTEN or _writes(spec, inputs, value)):
                 return f"Set {name} to {value}: a step of that size was tried and fits."
     finally:
         model.detach("trial")
     return "Not even a short example fits: close other programs, or choose a smaller model."
 
 
-def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, int, list[Size]]]:
+def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, int, list[Rows]]]:
     """(setting, value, the largest micro-batches under it), ever smaller."""
     settings = spec.as_settings()
     if isinstance(spec, RolloutSpec):
@@ -53,9 +55,9 @@ def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, i
         prompt = _longest_prompt(inputs)
         value = int(settings[WRITTEN])
         while (value := value * 3 // 4) >= SHORTEST:
-            alone = (prompt, value, int(settings["completions_per_prompt"]))
-            update = int(settings["prompts_per_update"]) * (alone[0] + alone[1] * alone[2])
-            yield WRITTEN, value, [alone, (1, min(most, update) - 1, 1)]
+            copies, prompts = int(settings["completions_per_prompt"]), int(settings["prompts_per_update"])
+            together = max(1, min(most // (prompt + value * copies), prompts))
+            yield WRITTEN, value, [((prompt, value, copies), together)]
         return
     sizes = sorted(_sizes(inputs), key=lambda size: size[0] + size[1])
     lengths = [prompt + completion for prompt, completion, _ in sizes if prompt + completion <= spec.max_length]
@@ -63,9 +65,9 @@ def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, i
     for value in dict.fromkeys(length for length in shares if length < lengths[-1]):
         kept = (size for size in sizes if size[0] + size[1] <= value)
         alone = max(kept, key=lambda size: size[0] + size[1] * size[2])
-        # A forward that several share, all of it completion at worst.
-        together = (1, tokens_at_once(inputs.model, value) - 1, 1)
-        yield "max_length", value, [alone, together]
+        # A forward that several share, at worst each completion of a step with as much before it as is allowed.
+        together = max(1, min(tokens_at_once(inputs.model, value) // value, int(settings["batch_size"]) * alone[2]))
+        yield "max_length", value, [(alone, 1), ((1, value - 1, 1), together)]
 
 
 def _longest_prompt(inputs: TrainingInputs) -> int:
@@ -100,10 +102,11 @@ def _sizes(inputs: TrainingInputs) -> Iterator[Size]:
         yield len(prompt), max(map(len, completions)), len(completions)
 
 
-def _fits(model: ResidentModel, prompt: int, completion: int, count: int) -> bool:
-    """Whether one forward and backward of this size, over made-up ids, goes through."""
+def _fits(model: ResidentModel, size: Size, rows: int) -> bool:
+    """Whether one forward and backward of so many examples, over made-up ids, goes through."""
     model.take_role(Role("trial", trainable=True))
-    packed = pack([([0] * max(prompt, 1), [[0] * completion] * count)], model.device)
+    prompt, completion, count = size
+    packed = pack([([0] * max(prompt, 1), [[0] * completion] * count)] * rows, model.device)
     return _without_running_out(
         lambda: completion_logprobs(model, hidden_states(model, packed), packed).sum().backward()
     )
