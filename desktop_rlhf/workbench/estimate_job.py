@@ -22,7 +22,7 @@ from desktop_rlhf.runs.stop import StopToken
 from desktop_rlhf.workbench.algorithms import spec_named
 from desktop_rlhf.workbench.estimated import Estimate
 from desktop_rlhf.workbench.jobs import Bench, Ending, Job
-from desktop_rlhf.workbench.memory import free_mb, peak_mb, reset_peak, resident_mb
+from desktop_rlhf.workbench.memory import free_mb, has_its_own, held_mb, peak_mb, reset_peak
 from desktop_rlhf.workbench.messages import EstimateRun, JobProgressed, JobStarted, RunEstimated
 from desktop_rlhf.workbench.run_plan import begun, inputs_of
 from desktop_rlhf.workbench.sample_of_data import Whole
@@ -52,8 +52,9 @@ def estimate(bench: Bench, command: EstimateRun, stop: StopToken, clock: Clock =
     assert isinstance(spec, LoraSpec)
     role = bench.model.role
     yield JobStarted(command.job_id, f"Estimating: {spec.title}")
-    held, free = resident_mb(), free_mb()
-    reset_peak()
+    device = bench.model.device
+    held, free = held_mb(device), free_mb(device)
+    reset_peak(device)
     with tempfile.TemporaryDirectory() as folder:
         inputs = replace(
             inputs_of(bench, run, spec, comparison_ids),
@@ -85,7 +86,7 @@ def estimate(bench: Bench, command: EstimateRun, stop: StopToken, clock: Clock =
             if role.adapter is None or role.adapter in bench.model.attached:
                 bench.model.take_role(role)
     stages = _scaled(trial, plan, whole.tokens / part.tokens, _rounds(spec) / _rounds(counted))
-    yield RunEstimated(command.job_id, Estimate(stages, peak_mb(), held, free))
+    yield RunEstimated(command.job_id, Estimate(stages, peak_mb(device), held, free, has_its_own(device)))
     return Ending()
 
 

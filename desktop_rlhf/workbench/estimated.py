@@ -12,15 +12,17 @@ class Estimate:
 
     Attributes:
         stages_s: seconds.
-        peak_mb:  resident memory of the whole process at its highest.
+        peak_mb:  memory of the whole process at its highest.
         held_mb:  what it held of that before.
         free_mb:  what it could have taken beside it then.
+        on_gpu:   whether it is that of a GPU, and not of the computer.
     """
 
     stages_s: Mapping[str, float]
     peak_mb: float
     held_mb: float
     free_mb: float
+    on_gpu: bool = False
 
     @property
     def total_s(self) -> float:
@@ -39,7 +41,7 @@ class Estimate:
         said = f"About {_time(self.total_s)}" + (f": {', '.join(stages)}." if len(stages) > 1 else ".")
         if not self.peak_mb:
             return said
-        said += f" Memory {_size(self.peak_mb)} at most"
+        said += f" {'GPU memory' if self.on_gpu else 'Memory'} {_size(self.peak_mb)} at most"
         if not self.fits:
             return (
                 f"It will not fit. {said}, {_size(self.held_mb)} of it are held already and only {_size(self.free_mb)} "
@@ -50,6 +52,7 @@ class Estimate:
     def as_json(self) -> dict[str, object]:
         """The figures by name."""
         memory = {"peak_mb": round(self.peak_mb), "held_mb": round(self.held_mb), "free_mb": round(self.free_mb)}
+        memory["on_gpu"] = self.on_gpu
         stages = {stage: round(seconds, 1) for stage, seconds in self.stages_s.items()}
         return {"total_s": round(self.total_s, 1), "stages_s": stages, **memory, "fits": self.fits}
 

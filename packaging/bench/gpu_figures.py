@@ -179,7 +179,7 @@ def ppo(plan: Plan, model: ResidentModel, peak: float) -> dict[str, float]:
             return seconds_of(own, TrainingInputs(model, None, (), asked, judge, folder / turn), own.updates)
 
         seconds("warm-up", replace(spec, updates=1))
-        _forget_peak(model.device)
+        reset_peak(model.device)
         rate = plan.updates * plan.rows / median(seconds(f"{turn}", spec) for turn in range(plan.rounds))
     trunk, projection = weights(model)
     length = plan.prompt / copies + plan.new
@@ -205,7 +205,7 @@ def _seconds_a_step(plan: Plan, model: ResidentModel, spec: LoraSpec) -> float:
             return seconds_of(spec, inputs, len(own) // per_step)
 
         timed(everything[:first], "warm-up")
-        _forget_peak(model.device)
+        reset_peak(model.device)
         for turn in range(plan.rounds):
             start = first + per_step * plan.steps * turn
             seconds.append(timed(everything[start : start + per_step * plan.steps], f"run-{turn}"))
@@ -219,7 +219,7 @@ def _figure(model: ResidentModel, peak: float, unit: str, rate: float, tokens: f
         "tokens_per_s": rate * tokens,
         "flops_each": flops,
         "share_of_peak": rate * flops / peak,
-        "peak_memory_mb": _peak(model.device),
+        "peak_memory_mb": peak_mb(model.device),
     }
 
 
@@ -231,7 +231,7 @@ def decoding(plan: Plan, model: ResidentModel, peak: float) -> dict[str, float]:
     prompts = [
         [1 + (row + place) % (plan.vocabulary - 1) for place in range(plan.sampled_prompt)] for row in range(plan.rows)
     ]
-    _forget_peak(model.device)
+    reset_peak(model.device)
     _drawn(model, prompts[:2], 2)
     rates = []
     for turn in range(plan.rounds):
@@ -245,7 +245,7 @@ def decoding(plan: Plan, model: ResidentModel, peak: float) -> dict[str, float]:
         "steps_per_s": rate / plan.rows,
         "weights_read_gb_per_s": rate / plan.rows * read / 1e9,
         "share_of_peak": rate * 2 * (trunk + projection) / peak,
-        "peak_memory_mb": _peak(model.device),
+        "peak_memory_mb": peak_mb(model.device),
     }
 
 
@@ -308,17 +308,3 @@ def _format(plan: Plan, device: torch.device) -> torch.dtype:
     if plan is SMALL or (device.type != "cpu" and fault(device, torch.bfloat16)):
         return torch.float32
     return preferred_dtype(device.type)
-
-
-def _forget_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        reset_peak()
-
-
-def _peak(device: torch.device) -> float:
-    """MB: of the device on CUDA, what the driver holds on MPS, of the process on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    return torch.mps.driver_allocated_memory() / 1e6 if device.type == "mps" else peak_mb()

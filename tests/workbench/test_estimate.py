@@ -281,12 +281,29 @@ def test_that_a_part_too_small_to_begin_with_is_made_larger(bench, monkeypatch) 
 def test_that_memory_is_told_in_megabytes_where_the_system_tells() -> None:
     told = sys.platform == "linux"
     piece = b"x" * 1_000_000
-    before = memory.resident_mb()
+    before = memory.held_mb()
     with mmap.mmap(-1, 64 * len(piece)) as kept:  # of the system's own; Python's could lie in what was free before
         for _ in range(64):
             kept.write(piece)
-        assert memory.resident_mb() - before == pytest.approx(64 if told else 0, abs=8)
+        assert memory.held_mb() - before == pytest.approx(64 if told else 0, abs=8)
     assert (memory.free_mb() > 64) is told
+
+
+def test_that_on_a_card_its_own_memory_is_told(monkeypatch) -> None:
+    card, asked = torch.device("cuda"), []
+    for name, value in (("max_memory_allocated", 7e9), ("memory_allocated", 3e9), ("memory_reserved", 4e9)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10e9, 24e9))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", asked.append)
+    memory.reset_peak(card)
+    assert asked == [card]
+    # What the allocator keeps though nothing lies in it may be taken as well.
+    assert (memory.peak_mb(card), memory.held_mb(card), memory.free_mb(card)) == (7000, 3000, 11_000)
+    assert memory.has_its_own(card)
+    assert not memory.has_its_own(torch.device("mps"))
+    found = Estimate({"training": 60.0}, 7000, 3000, 11_000, on_gpu=True)
+    assert found.sentence == "About 60 s. GPU memory 7.0 GB at most; 11 GB are free."
+    assert found.as_json()["on_gpu"] is True
 
 
 def test_that_an_estimate_is_a_sentence() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.events import StepTaken
 from desktop_rlhf.workbench.engine import Engine
-from desktop_rlhf.workbench.memory import resident_mb
+from desktop_rlhf.workbench.memory import held_mb
 from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, News, RunSaid, StartRun
 
 # Large enough for five updates of the starter model to take longer than it is from one checkpoint to the next.
@@ -56,7 +56,7 @@ class Soak:
             "mb": self._mb,
             "kept_mb": self._kept_mb,
             "allocated_mb": self._allocated_mb,
-            "after_mb": resident_mb(),
+            "after_mb": held_mb(),
             "allocated_after_mb": allocated_mb(),
         }
 
@@ -65,10 +65,10 @@ class Soak:
 
     def _hear(self, news: News) -> None:
         if isinstance(news, RunSaid) and isinstance(news.event, StepTaken):
-            self._kept_mb.append(resident_mb())
+            self._kept_mb.append(held_mb())
             gc.collect()  # as the window does every two minutes; safetensors leaves a cycle for each tensor it writes
             trim()
-            self._mb.append(resident_mb())
+            self._mb.append(held_mb())
             self._allocated_mb.append(allocated_mb())
         elif isinstance(news, EngineFailed):
             raise RuntimeError(news.reason + news.traceback)
@@ -121,7 +121,7 @@ def main() -> None:
     try:
         reward = soak.run("reward", epochs=1)["adapter_id"]
         gc.freeze()
-        before = {"mb": resident_mb(), "allocated_mb": allocated_mb()}
+        before = {"mb": held_mb(), "allocated_mb": allocated_mb()}
         first = soak.run("ppo", reward, **PPO, updates=updates)
         second = soak.run("ppo", reward, **PPO, updates=max(2, updates // 5))
     finally:
