@@ -7,7 +7,7 @@ own forward decodes, a batch at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -53,7 +53,12 @@ def decoder(model: ResidentModel, adapter: str | None, rows: int, longest: int) 
     if model.fused is None:
         model.take_role(Role(adapter))
         return PlainDecoder(model, rows)
-    return FusedDecoder(model.fused, adapter, rows, longest)
+    return FusedDecoder(model.fused, adapter, rows, longest, recordings_on(model.device))
+
+
+def recordings_on(device: torch.device) -> Recordings | None:
+    """What plays decoding steps back, where a device can."""
+    return Recordings() if device.type == "cuda" else None
 
 
 class PlainDecoder:
@@ -118,14 +123,24 @@ class FusedDecoder:
 
     Keys and values lie in [layer][row, key heads, position, D], a row's own from position 0 to its length. The lengths
     stay on the CPU, where they are asked for at every step.
+
+    Args:
+        recordings: what plays steps back; rows and widths are rounded up for it, so that there are few.
     """
 
-    def __init__(self, trunk: FusedTrunk, adapter: str | None, rows: int, longest: int) -> None:
+    def __init__(
+        self,
+        trunk: FusedTrunk,
+        adapter: str | None,
+        rows: int,
+        longest: int,
+        recordings: Callable[..., Tensor] | None = None,
+    ) -> None:
         own = trunk.trunk
         weight = own.embed_tokens.weight
-        self._recordings = Recordings() if weight.device.type == "cuda" else None
+        self._recordings = recordings
         self._most = rows
-        if self._recordings:
+        if recordings:
             rows, longest = _multiple(rows, ROWS_TOGETHER), _multiple(longest, WIDTH)
         self._embed, self._norm = own.embed_tokens, own.norm
         self._layers = [_Layer(layer, adapter) for layer in own.layers]

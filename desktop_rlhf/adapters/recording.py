@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -31,25 +32,30 @@ class Recording:
 
 
 class Recordings:
-    """One for each size. What else the work reads has to stay where it is for as long as they live."""
+    """One for each size. What else the work reads has to stay where it is for as long as they live.
+
+    Attributes:
+        refused: whether nothing is recorded in this process any more, because it went wrong once.
+    """
+
+    refused: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._begun: set[tuple[int, ...]] = set()
         self._made: dict[tuple[int, ...], Recording] = {}
-        self._fails = False
 
     def __call__(self, work: Work, size: int, *inputs: Tensor) -> Tensor:
         """``work(size, *inputs)``. The first of a size is done as it is, for the libraries prepare themselves in it."""
         key = (size, *(len(tensor) for tensor in inputs))
-        if self._fails or key not in self._begun:
+        if Recordings.refused or key not in self._begun:
             self._begun.add(key)
             return work(size, *inputs)
         if key not in self._made:
             try:
                 self._made[key] = self._recorded(work, size, inputs)
-            except RuntimeError as error:
-                logger.warning("steps are not recorded on this GPU: %s", error)
-                self._fails = True
+            except RuntimeError:
+                logger.warning("steps are told one call at a time from now on, for recording one failed", exc_info=True)
+                Recordings.refused = True
                 return work(size, *inputs)
         made = self._made[key]
         for place, given in zip(made.inputs, inputs, strict=True):
@@ -67,8 +73,11 @@ class Recordings:
             graph.capture_begin(pool=studio.keeper.pool(), capture_error_mode="thread_local")
             try:
                 output = work(size, *places)
-            finally:
-                graph.capture_end()
+            except BaseException:
+                with suppress(RuntimeError):  # it says only that the recording is broken, and not why
+                    graph.capture_end()
+                raise
+            graph.capture_end()
         before.wait_stream(studio.stream)
         return Recording(graph, places, output)
 

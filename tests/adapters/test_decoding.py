@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from desktop_rlhf.adapters import decoding
 from desktop_rlhf.adapters.decoding import FusedDecoder, PlainDecoder, decoder
 from desktop_rlhf.adapters.packing import hidden_states, pack
 from desktop_rlhf.adapters.resident import ResidentModel, Role
@@ -20,9 +21,19 @@ def own_hidden(model, adapter: str | None, ids: list[int]) -> torch.Tensor:
         return model.trunk(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0, -1]
 
 
+@pytest.fixture(params=[False, True], ids=["as it is", "as on CUDA"])
+def recorded(request, monkeypatch) -> bool:
+    """Whether steps are rounded up to the sizes that are recorded on CUDA; they are done here all the same."""
+    if request.param:
+        monkeypatch.setattr(decoding, "recordings_on", lambda device: lambda work, *given: work(*given))
+    return request.param
+
+
 @pytest.mark.parametrize("adapter", [None, "one", "other"])
 @pytest.mark.parametrize("maker", MAKERS.values(), ids=MAKERS)
-def test_that_a_decoder_says_what_the_models_own_forward_says_whoever_leaves_and_enters(maker, adapter, llama) -> None:
+def test_that_a_decoder_says_what_the_models_own_forward_says_whoever_leaves_and_enters(
+    maker, adapter, llama, recorded
+) -> None:
     model = made(maker, llama.tokenizer)
     rows = decoder(model, adapter, rows=6, longest=20)
     assert isinstance(rows, FusedDecoder)

@@ -21,11 +21,12 @@ def test_that_completions_are_the_same_whether_or_not_steps_are_recorded(adapter
     if device.type != "cuda":
         pytest.skip("steps are recorded on CUDA only")
     monkeypatch.setattr(sampling, "MOST_ROWS", 20)
-    played, recorded = [], Recordings._recorded
+    sizes, recorded = [], Recordings._recorded
 
-    def counted(*given):
-        played.append(given[2])
-        return recorded(*given)
+    def counted(self, work, size, inputs):
+        found = recorded(self, work, size, inputs)
+        sizes.append(size)
+        return found
 
     def drawn(model) -> list[sampling.Drawn]:
         model.new_adapter("one", rank=4, alpha=8, seed=1)
@@ -42,6 +43,9 @@ def test_that_completions_are_the_same_whether_or_not_steps_are_recorded(adapter
 
     monkeypatch.setattr(Recordings, "_recorded", counted)
     found = drawn(fresh("llama", device))
-    assert len(set(played)) > 1
+    assert len(set(sizes)) > 1
+    assert not Recordings.refused
     assert len({len(one.completion_ids) for one in found}) > 1
     assert found == drawn(fresh("llama", "cpu"))
+    monkeypatch.setattr(Recordings, "refused", True)
+    assert found == drawn(fresh("llama", device))
