@@ -44,42 +44,63 @@ def attention_over(rows: Sequence[Row], like: Tensor) -> Attention:
     return TiledAttention(rows, like) if like.dtype == torch.bfloat16 else PieceAttention(rows, like)
 
 
-def visibility(rows: Sequence[Row], width: int, device: torch.device) -> Tensor:
-    """[B, T, T] bool: whether a token of a row sees another; padding behind a row is seen by padding alone."""
+def hiding(rows: Sequence[Row], width: int, like: Tensor, hidden: float = -torch.inf) -> Tensor:
+    """[B, 1, T, T] added to the scores: 0 where a token of a row sees another, ``hidden`` where it does not.
+
+    Padding behind a row is seen by padding alone, and sees the prompt, so that no token sees nothing.
+    """
     numbers = []  # 0 is the prompt, further on a completion each, and -1 padding
     for prompt, lengths in rows:
         own = [number for number, length in enumerate((prompt, *lengths)) for _ in range(length)]
         numbers.append(own + [-1] * (width - len(own)))
-    parts = torch.tensor(numbers).to(device)
+    parts = torch.tensor(numbers).to(like.device)
     of_prompt, alike = parts.unsqueeze(1) == 0, parts.unsqueeze(1) == parts.unsqueeze(2)
-    return (of_prompt | alike) & torch.ones(width, width, dtype=torch.bool, device=device).tril()
+    seen = (of_prompt | alike) & torch.ones(width, width, dtype=torch.bool, device=like.device).tril()
+    mask = torch.zeros(seen.shape, dtype=like.dtype, device=like.device).masked_fill_(~seen, hidden)
+    return mask.unsqueeze(1)
 
 
 class RowAttention:
-    """One call of the library's kernel for all rows, side by side and padded to the longest."""
+    """A call of the library's kernel for all rows of like lengths, side by side and padded to the longest of them.
+
+    Like are those between two powers of two, so that padding is never more than the tokens.
+    """
 
     def __init__(self, rows: Sequence[Row], like: Tensor) -> None:
         sizes = [prompt + sum(lengths) for prompt, lengths in rows]
-        width = _whole(max(sizes))
-        self._shape = len(rows), width
-        places = torch.cat([number * width + torch.arange(size) for number, size in enumerate(sizes)])
-        self._places = places.to(like.device)
-        unseen = ~visibility(rows, width, like.device).unsqueeze(1)
-        self._mask = torch.zeros(unseen.shape, dtype=like.dtype, device=like.device).masked_fill_(unseen, -torch.inf)
+        alike: dict[int, list[int]] = {}
+        for number, size in enumerate(sizes):
+            alike.setdefault((_whole(size) - 1).bit_length(), []).append(number)
+        self._batches: list[tuple[int, int, Tensor | None]] = []
+        places, laid_out = [torch.empty(0)] * len(rows), 0
+        for numbers in alike.values():
+            width = _whole(max(sizes[number] for number in numbers))
+            for number in numbers:
+                places[number] = torch.arange(laid_out, laid_out + sizes[number])
+                laid_out += width
+            own = [rows[number] for number in numbers]
+            # Behind one completion lies only padding: what comes later is hidden, and that is all.
+            forked = any(len(lengths) > 1 for _, lengths in own)
+            self._batches.append((len(own), width, hiding(own, width, like) if forked else None))
+        self._places = torch.cat(places).to(like.device)
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-        q, k, v = map(self._laid_out, (query, key, value))
-        # No kernel takes heads that share keys together with a mask.
-        k, v = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
-        made = scaled_dot_product_attention(q, k, v, self._mask).transpose(1, 2).flatten(0, 1)
-        return made.index_select(0, self._places), torch.zeros_like(query[len(self._places) :])
+        sizes = [count * width for count, width, _ in self._batches]
+        parts = zip(*(self._laid_out(t, sum(sizes)).split(sizes) for t in (query, key, value)), strict=True)
+        made = []
+        for (count, width, mask), part in zip(self._batches, parts, strict=True):
+            q, k, v = (t.unflatten(0, (count, width)).transpose(1, 2) for t in part)
+            # No kernel takes heads that share keys together with a mask.
+            k, v = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
+            seen = scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
+            made.append(seen.transpose(1, 2).flatten(0, 1))
+        return torch.cat(made).index_select(0, self._places), torch.zeros_like(query[len(self._places) :])
 
-    def _laid_out(self, tokens: Tensor) -> Tensor:
-        """[N, heads, D] to [B, heads, T, D]."""
-        batch, width = self._shape
-        laid_out = tokens.new_zeros(batch * width, *tokens.shape[1:])
+    def _laid_out(self, tokens: Tensor, size: int) -> Tensor:
+        """[N, heads, D] to [size, heads, D], padding between them."""
+        laid_out = tokens.new_zeros(size, *tokens.shape[1:])
         laid_out[self._places] = tokens[: len(self._places)]
-        return laid_out.unflatten(0, (batch, width)).transpose(1, 2)
+        return laid_out
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from desktop_rlhf.adapters.devices import memory_gb
 from desktop_rlhf.adapters.packing import Packed, completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import group_ids
@@ -25,10 +24,13 @@ patience."""
 IN_BFLOAT16 = 3
 """Times as many in bfloat16, where each takes half the memory and it takes more of them to keep a matrix unit busy."""
 
-ON_A_GPU = 16
-"""Times as many at most on a GPU, which is not filled by fewer."""
-GB_EACH = {torch.float32: 4, torch.bfloat16: 2}
-"""Of a GPU's memory for each time: 512 tokens of a model of 1.5 billion weights take 0.8 GB in bfloat16."""
+ON_CUDA = 8192
+"""At most on a card, in either format; fewer do not fill a large one."""
+VALUES = 16
+"""Kept of each token for the backward, in every layer and for every value of a hidden state: 32 bytes in bfloat16 were
+measured with a model of 1.5 billion weights."""
+SHARE = 0.5
+"""Of what the weights leave of a card; the rest is for padding, the vocabulary and other programs."""
 
 Ids: TypeAlias = tuple[Sequence[int], Sequence[Sequence[int]]]
 """Of a prompt, and of each completion behind it."""
@@ -37,21 +39,28 @@ Ids: TypeAlias = tuple[Sequence[int], Sequence[Sequence[int]]]
 def tokens_at_once(
     model: ResidentModel, max_length: int, most: int | None = None, in_bfloat16: int = IN_BFLOAT16
 ) -> int:
-    """How many tokens may share a forward: ``most``, by default ``MOST_TOKENS``, and no more than ``max_length``.
+    """How many tokens may share a forward.
 
-    In bfloat16 it is ``in_bfloat16`` times as many. On a GPU neither counts, but how much memory it has.
+    On the CPU it is ``most``, by default ``MOST_TOKENS``, and no more than ``max_length``, in bfloat16 ``in_bfloat16``
+    times as many. On CUDA it is what a card of that size has room for, beside the model.
     """
-    if model.device.type != "cpu":
-        times = min(ON_A_GPU, int(memory_gb(model.device) / GB_EACH[model.base.dtype]))
-        return min(MOST_TOKENS, max_length) * max(1, times)
+    if model.device.type == "cuda":
+        return tokens_on_a_card(model, torch.cuda.get_device_properties(model.device).total_memory)
     return min(most or MOST_TOKENS, max_length) * (in_bfloat16 if model.base.dtype == torch.bfloat16 else 1)
+
+
+def tokens_on_a_card(model: ResidentModel, total: int) -> int:
+    """How many share a forward on a card with ``total`` bytes, held or free: it is the same in every run there."""
+    config, size = model.base.config.get_text_config(), model.base.dtype.itemsize
+    of_token = VALUES * config.num_hidden_layers * config.hidden_size * size
+    return max(1, min(ON_CUDA, int(SHARE * (total - model.parameters * size) / of_token)))
 
 
 def micro_batches(examples: Sequence[Ids], most: int) -> list[range]:
     """Places of neighbouring examples that go through the model together; one of more than ``most`` tokens goes alone.
 
-    There are as few as ``most`` tokens in each allow, and of those the most even: the largest, which decides how much
-    memory it takes, is as small as can be.
+    There are as few as ``most`` tokens in each allow, and with so few the largest, which takes most memory, has as few
+    tokens as can be.
     """
     sizes = [len(prompt) + sum(map(len, completions)) for prompt, completions in examples]
     fewest = len(_filled(sizes, most))
@@ -136,8 +145,8 @@ def pair_means(model: ResidentModel, batch: GroupBatch) -> tuple[Tensor, Tensor]
 class References:
     """Log-probabilities under the frozen start, each computed once.
 
-    Sums are rounded by what goes through the model together. What does so here depends on the data alone and not on the
-    order of training, so that a run that goes on finds the same references to the last bit.
+    Sums are rounded by what goes through the model together. What does so here depends on the data, on a card also on
+    its size, and not on the order of training, so that a run that goes on finds the same references to the last bit.
 
     Args:
         reference: the adapter that is the frozen start; None is the base.

@@ -81,9 +81,7 @@ def chosen_device(asked: str = "auto") -> torch.device:
             f"DESKTOP_RLHF_DEVICE is “{asked}”, and there is no such device.",
             f"Set it to auto, cpu, {' or '.join(KINDS)}.",
         )
-    # cuDNN's attention makes a plan for each new shape, which takes as long as hundreds of calls, and here hardly two
-    # forwards have the same.
-    torch.backends.cuda.enable_cudnn_sdp(False)
+    _leave_out_cudnn_attention()
     for kind in (kind for kind in KINDS if asked in ("auto", kind)):
         if is_there(kind):
             device = torch.device(kind)
@@ -95,16 +93,15 @@ def chosen_device(asked: str = "auto") -> torch.device:
     return torch.device("cpu")
 
 
+def _leave_out_cudnn_attention() -> None:
+    """For the whole process. It makes a plan for each new shape, which takes as long as hundreds of calls, and here
+    hardly two forwards have the same."""
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def is_there(kind: str) -> bool:
     """Whether torch can use a device of a kind on this machine."""
     return torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
-
-
-def memory_gb(device: torch.device) -> float:
-    """How much memory a GPU has, in GB of 2^30 bytes, used or not; of one that does not tell, as of the CPU, 0."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory / 2**30
-    return torch.mps.recommended_max_memory() / 2**30 if device.type == "mps" else 0.0
 
 
 def in_words(device: torch.device) -> str:
@@ -119,7 +116,7 @@ def fault(device: torch.device, dtype: torch.dtype) -> str | None:
     """What is wrong with a small forward and backward on a device; None when it is near enough to the CPU's.
 
     It goes through everything that training is made of: linears with an adapter, norms, gates, rotations, attention
-    with and without a mask, the projection to a vocabulary and the softmax over it.
+    with a mask, the projection to a vocabulary and the softmax over it.
     """
     allowed = TOLERANCES[dtype]
     right = small_work(torch.device("cpu"), torch.float32)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from desktop_rlhf.adapters.attention import Row, visibility
+from desktop_rlhf.adapters.attention import Row, hiding
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.numerics.logprobs import TokenScores
 from desktop_rlhf.records.errors import EmptyCompletionError
@@ -44,9 +44,8 @@ class Packed:
 
     def attention(self, dtype: torch.dtype) -> Tensor:
         """[B, 1, T, T] added to the attention scores: 0 = sees, the lowest number = does not."""
-        unseen = ~visibility(self.lengths, self.input_ids.shape[1], self.input_ids.device).unsqueeze(1)
-        mask = torch.zeros(unseen.shape, dtype=dtype, device=unseen.device)
-        return mask.masked_fill_(unseen, torch.finfo(dtype).min)
+        like = torch.empty(0, dtype=dtype, device=self.input_ids.device)
+        return hiding(self.lengths, self.input_ids.shape[1], like, torch.finfo(dtype).min)
 
     def to(self, device: torch.device | str) -> Packed:
         """The same on a device."""

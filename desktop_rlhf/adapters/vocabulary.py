@@ -20,7 +20,9 @@ from desktop_rlhf.numerics.logprobs import TokenScores, token_scores
 ROWS = 128
 """Of logits at once. More of them need memory and gain nothing; fewer read the weights too often."""
 ON_A_GPU = 512
-"""There 128 are too few to fill it."""
+"""Of them at once on a GPU, which 128 do not fill."""
+MOST_LOGITS = 2**26
+"""There, so that with a large vocabulary they are fewer rows."""
 
 
 class Vocabulary:
@@ -34,6 +36,12 @@ class Vocabulary:
         self._projection = base.get_output_embeddings()
         self._cap = getattr(base.config.get_text_config(), "final_logit_softcapping", None)
         self._wide: Tensor | None = None
+
+    def rows_at_once(self, device: torch.device) -> int:
+        """Of logits on a device."""
+        if device.type == "cpu":
+            return ROWS
+        return max(ROWS, min(ON_A_GPU, MOST_LOGITS // len(self._projection.weight)))
 
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
@@ -90,7 +98,7 @@ class _Scores(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, vocabulary: Vocabulary, targets: Tensor, temperature: float, learns: bool
     ) -> tuple[Tensor, ...]:
-        together = ROWS if hidden.device.type == "cpu" else ON_A_GPU
+        together = vocabulary.rows_at_once(hidden.device)
         parts = [
             vocabulary.part(rows, own, temperature, learns)
             for rows, own in zip(hidden.split(together), targets.split(together), strict=True)

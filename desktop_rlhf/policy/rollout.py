@@ -36,8 +36,8 @@ from desktop_rlhf.runs.stop import StopToken
 
 LOWEST_KL = -0.5  # nats; a mean closer to 0 is not worth an alarm
 MOST_TOKENS = 192
-"""In one forward with its backward, in float32. Fewer than stored data is allowed: that spares a third of a gigabyte
-and costs a tenth of the time of learning."""
+"""In one forward with its backward, on the CPU in float32. Fewer than stored data is allowed: that spares a third of a
+gigabyte and costs a tenth of the time of learning."""
 IN_BFLOAT16 = 2
 """Times as many in bfloat16; with three nothing was gained."""
 

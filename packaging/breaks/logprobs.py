@@ -110,7 +110,7 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "In the model's own forward padding is seen",
                 "tests/adapters/test_packing.py::test_that_padding_changes_no_logprob",
                 "desktop_rlhf/adapters/attention.py",
-                "(of_prompt | alike) & torch.ones(width, width, dtype=torch.bool, device=device).tril()",
+                "(of_prompt | alike) & torch.ones(width, width, dtype=torch.bool, device=like.device).tril()",
                 "of_prompt | alike | (parts.unsqueeze(1) < 0)",
             ),
         ),

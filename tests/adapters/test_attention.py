@@ -57,6 +57,15 @@ def test_that_whole_rows_see_what_the_pieces_see(rows) -> None:
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
+def test_that_rows_of_like_lengths_go_together_and_padding_is_never_more_than_the_tokens() -> None:
+    rows = [(40, (30, 7)), (400, (50, 50)), (64, ()), (500, (11,)), (3, (1,)), (100, (27,))]
+    laid_out = RowAttention(rows, torch.zeros(1))
+    assert [(count, width) for count, width, _ in laid_out._batches] == [(2, 128), (2, 512), (1, 64), (1, 32)]
+    # Where nothing forks nothing but what comes later is hidden, which takes no mask.
+    assert [mask is None for _, _, mask in laid_out._batches] == [False, False, True, True]
+    assert len(set(laid_out._places.tolist())) == sum(prompt + sum(lengths) for prompt, lengths in rows)
+
+
 @pytest.mark.parametrize("kind", [TiledAttention, RowAttention, PieceAttention])
 def test_that_attention_in_bfloat16_stays_within_a_hundredth_of_float32(kind) -> None:
     rows = ROWS["rows of like and unlike sizes"]

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desktop_rlhf.adapters import batches
-from desktop_rlhf.adapters.batches import GroupBatch, References, logprobs_under, micro_batches, tokens_at_once
+from desktop_rlhf.adapters.batches import (
+    GroupBatch,
+    References,
+    logprobs_under,
+    micro_batches,
+    tokens_at_once,
+    tokens_on_a_card,
+)
 from desktop_rlhf.adapters.packing import pack
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.policy.dpo.spec import DpoSpec
@@ -89,8 +96,12 @@ def test_that_no_other_cut_has_fewer_forwards_or_a_smaller_largest_one(tokens, m
     assert cost(tuple(places.start for places in found[1:])) == best
 
 
-def a_model(dtype: torch.dtype, device: str = "cpu") -> Any:
-    return SimpleNamespace(base=SimpleNamespace(dtype=dtype), device=torch.device(device))
+def a_model(dtype: torch.dtype, layers: int = 30, hidden: int = 576, parameters: int = 135_000_000) -> Any:
+    config = SimpleNamespace(num_hidden_layers=layers, hidden_size=hidden)
+    config.get_text_config = lambda: config
+    return SimpleNamespace(
+        base=SimpleNamespace(dtype=dtype, config=config), device=torch.device("cpu"), parameters=parameters
+    )
 
 
 def test_that_more_tokens_share_a_forward_in_bfloat16(llama) -> None:
@@ -100,17 +111,14 @@ def test_that_more_tokens_share_a_forward_in_bfloat16(llama) -> None:
     assert tokens_at_once(short, 100, 30, 2) == 2 * tokens_at_once(llama, 100, 30) == 60
 
 
-@pytest.mark.parametrize(
-    ("gb", "times_short", "times_wide"), [(0, 1, 1), (4.5, 2, 1), (8, 4, 2), (24, 12, 6), (80, 16, 16)]
-)
-def test_that_more_tokens_share_a_forward_on_a_gpu_that_has_room_for_them(
-    gb, times_short, times_wide, monkeypatch
-) -> None:
-    monkeypatch.setattr(batches, "memory_gb", lambda device: gb)
-    short, wide = (a_model(dtype, "meta") for dtype in (torch.bfloat16, torch.float32))
-    assert tokens_at_once(short, 4096) == times_short * batches.MOST_TOKENS
-    assert tokens_at_once(wide, 4096) == times_wide * batches.MOST_TOKENS
-    assert tokens_at_once(wide, 100) == tokens_at_once(wide, 100, 30, 2) == times_wide * 100
+def test_that_as_many_tokens_share_a_forward_on_a_card_as_it_has_room_for_beside_the_model() -> None:
+    small, large = a_model(torch.bfloat16), a_model(torch.bfloat16, 32, 4096, 7_000_000_000)
+    # A token of the large one takes 16 * 32 * 4096 numbers of 2 bytes; half of what 14 GB of weights leave is for them.
+    assert tokens_on_a_card(large, 24 * 10**9) == 10**10 // 2 // (16 * 32 * 4096 * 2) == 1192
+    assert tokens_on_a_card(small, 12 * 10**9) == batches.ON_CUDA
+    wide = a_model(torch.float32)
+    assert tokens_on_a_card(wide, 4 * 10**9) < tokens_on_a_card(small, 4 * 10**9) / 2 < batches.ON_CUDA / 2
+    assert tokens_on_a_card(large, 12 * 10**9) == 1  # it does not fit at all; whoever loads it says so
 
 
 @pytest.mark.parametrize(("train", "spec"), TRAINERS)

@@ -109,3 +109,14 @@ def test_that_a_short_base_is_projected_without_rounding_what_comes_out(bias) ->
         logprobs = logprobs + projection.bias.float()
     logprobs.log_softmax(-1).gather(-1, targets.unsqueeze(-1)).sum().backward()
     assert (gradient - hidden.grad).norm() < 0.01 * hidden.grad.norm()  # probabilities are rounded once
+
+
+def test_that_a_gpu_gets_more_logits_at_once_unless_the_vocabulary_is_large() -> None:
+    def rows(tokens: int, device: str) -> int:
+        projection = SimpleNamespace(weight=torch.empty(tokens, 1, device="meta"))
+        config = SimpleNamespace(get_text_config=lambda: SimpleNamespace())
+        base = SimpleNamespace(get_output_embeddings=lambda: projection, config=config)
+        return Vocabulary(base).rows_at_once(torch.device(device))
+
+    assert [rows(tokens, "cpu") for tokens in (49_152, 262_144)] == [ROWS, ROWS]
+    assert [rows(tokens, "cuda") for tokens in (49_152, 262_144, 10**6)] == [512, 256, ROWS]
