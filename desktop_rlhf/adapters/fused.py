@@ -1,4 +1,4 @@
-"""A decoder's forward written for packed rows: no padding, attention in pieces, a LoRA linear in one operation.
+"""A decoder's forward written for packed rows: no padding outside attention, a LoRA linear in one operation.
 
 It covers the decoders that are built as Llama is and takes their weights where they lie. Whether it says the same as
 the model's own forward is tried when the model is read; where it does not, and for other decoders, that is used.

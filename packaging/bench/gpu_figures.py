@@ -50,7 +50,8 @@ class Plan:
     """A Llama and what is done with it. Lengths are in tokens.
 
     Attributes:
-        pairs_per_step, prompt, completion: of DPO and the reward model; PPO has prompts as long.
+        pairs_per_step, steps, prompt, completion: of DPO and the reward model; PPO has prompts as long.
+        updates:        of PPO.
         rows, new:      completions that are written together, and tokens of each.
         sampled_prompt: before them where only decoding is measured.
         product:        rows and columns of the square matrices whose product measures the device.
@@ -162,7 +163,8 @@ def ppo(plan: Plan, model: ResidentModel, peak: float) -> dict[str, float]:
     """PPO as the program runs it, four completions of each prompt, four epochs.
 
     Every token costs 2 when it is written, 2 each for policy, reference and reward model when it is scored, and 4 in
-    every epoch; the vocabulary's projection costs as much but for the reward model. A prompt is shared by four.
+    every epoch, an adapter's weights 6; the vocabulary's projection costs as much as the trunk but for the reward
+    model. A prompt is shared by four.
     """
     epochs, copies = 4, 4
     spec = PpoSpec(
@@ -183,7 +185,8 @@ def ppo(plan: Plan, model: ResidentModel, peak: float) -> dict[str, float]:
         rate = plan.updates * plan.rows / median(seconds(f"{turn}", spec) for turn in range(plan.rounds))
     trunk, projection = weights(model)
     length = plan.prompt / copies + plan.new
-    flops = (8 + 4 * epochs) * (trunk + _adapter(plan, model)) * length + (6 + 4 * epochs) * projection * plan.new
+    of_adapter = (8 + 6 * epochs) * _adapter(plan, model)
+    flops = ((8 + 4 * epochs) * trunk + of_adapter) * length + (6 + 4 * epochs) * projection * plan.new
     return _figure(model, peak, "episodes_per_s", rate, length, flops)
 
 

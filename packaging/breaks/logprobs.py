@@ -99,6 +99,20 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "unseen = torch.arange(width) > 1 + last[:, None, None, :, None]",
             ),
             Break(
+                "On a GPU a token sees the one after it",
+                "tests/adapters/test_attention.py::test_that_whole_rows_see_what_the_pieces_see",
+                "desktop_rlhf/adapters/attention.py",
+                "is_causal=mask is None",
+                "is_causal=False",
+            ),
+            Break(
+                "On a GPU a row stands where another does",
+                "tests/adapters/test_attention.py::test_that_whole_rows_see_what_the_pieces_see",
+                "desktop_rlhf/adapters/attention.py",
+                "laid_out += width",
+                "laid_out += sizes[number] // 2",
+            ),
+            Break(
                 "In bfloat16 what an adapter adds meets a product that was rounded already",
                 "tests/adapters/test_decoding.py::"
                 "test_that_a_short_base_does_not_lose_the_little_that_an_adapter_says_at_first",
@@ -147,6 +161,14 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "desktop_rlhf/adapters/decoding.py",
                 "unseen = torch.arange(width, device=self._device) > places.unsqueeze(1)",
                 "unseen = torch.arange(width, device=self._device) > places.max().expand(len(ids), 1)",
+            ),
+            Break(
+                "The spare rows of a recorded step write over one that lives",
+                "tests/adapters/test_decoding.py::"
+                "test_that_a_decoder_says_what_the_models_own_forward_says_whoever_leaves_and_enters",
+                "desktop_rlhf/adapters/decoding.py",
+                "spare = (0, -self._rows % ROWS_TOGETHER)",
+                "spare = (-self._rows % ROWS_TOGETHER, 0)",
             ),
             Break(
                 "The fused decoder reads memory that nobody wrote",

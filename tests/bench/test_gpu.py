@@ -42,7 +42,7 @@ def test_that_a_pairs_operations_are_those_of_its_tokens_worked_by_hand(tmp_path
     assert each["reward"] == (4 * trunk + 6 * adapter) * 24
     # A quarter of a prompt of 12, and 6 tokens: written, scored three times and learned from four times.
     episode = gpu_figures.ppo(SMALL, model, 1e9)["flops_each"]
-    assert episode == 24 * (trunk + adapter) * 9 + 22 * projection * 6
+    assert episode == (24 * trunk + 32 * adapter) * 9 + 22 * projection * 6
     assert weights(model) == (trunk, projection)
 
 
