@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from desktop_rlhf.adapters.precision import TILE, rounded_up
+
 Row: TypeAlias = tuple[int, tuple[int, ...]]
 """Tokens of a prompt, and tokens of each completion behind it."""
 
-TILE = 32
-"""Sides of a product in bfloat16 are rounded up to it: for each new shape the library prepares code, which takes longer
-than the product and some megabytes."""
 BLOCK = 256
 """Queries at a time: keys that none of them sees are left out."""
 BATCH_COST = 20_000
@@ -70,11 +69,11 @@ class RowAttention:
         sizes = [prompt + sum(lengths) for prompt, lengths in rows]
         alike: dict[int, list[int]] = {}
         for number, size in enumerate(sizes):
-            alike.setdefault((_whole(size) - 1).bit_length(), []).append(number)
+            alike.setdefault((rounded_up(size, TILE) - 1).bit_length(), []).append(number)
         self._batches: list[tuple[int, int, Tensor | None]] = []
         places, laid_out = [torch.empty(0)] * len(rows), 0
         for numbers in alike.values():
-            width = _whole(max(sizes[number] for number in numbers))
+            width = rounded_up(max(sizes[number] for number in numbers), TILE)
             for number in numbers:
                 places[number] = torch.arange(laid_out, laid_out + sizes[number])
                 laid_out += width
@@ -178,7 +177,8 @@ def _together(pieces: Sequence[_Piece]) -> list[tuple[list[_Piece], int, int]]:
     """
     alike: dict[tuple[int, int], list[_Piece]] = {}
     for piece in pieces:
-        sides = (_whole(len(piece.own)), _whole(len(piece.before) + len(piece.own)))
+        own = len(piece.own)
+        sides = (rounded_up(own, TILE), rounded_up(len(piece.before) + own, TILE))
         alike.setdefault(sides, []).append(piece)
     batches = [(own, *sides) for sides, own in alike.items()]
     while True:
@@ -200,10 +200,6 @@ def _joined(
         for batches in ((one, other), (joined,))
     )
     return apart - together, joined
-
-
-def _whole(size: int) -> int:
-    return -(-size // TILE) * TILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +247,7 @@ class _Batch:
         found = []
         for start in range(0, self.size, BLOCK):
             end = min(start + BLOCK, self.size)
-            seen = min(_whole(self.most + end), self.width)
+            seen = min(rounded_up(self.most + end, TILE), self.width)
             found.append((start, end, seen, min(self.fewest + start, seen)))
         return found
 

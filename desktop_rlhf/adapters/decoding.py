@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn.functional import linear, pad, rms_norm, scaled_dot_product_attention, silu
 from transformers import DynamicCache
 
-from desktop_rlhf.adapters.attention import TILE, PieceAttention, RowAttention
+from desktop_rlhf.adapters.attention import PieceAttention, RowAttention
 from desktop_rlhf.adapters.fused import FusedTrunk, beside, rotated
+from desktop_rlhf.adapters.precision import TILE, rounded_up
 from desktop_rlhf.adapters.recording import Recordings
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 
@@ -141,7 +142,7 @@ class FusedDecoder:
         self._recordings = recordings
         self._most = rows
         if recordings:
-            rows, longest = _multiple(rows, ROWS_TOGETHER), _multiple(longest, WIDTH)
+            rows, longest = rounded_up(rows, ROWS_TOGETHER), rounded_up(longest, WIDTH)
         self._embed, self._norm = own.embed_tokens, own.norm
         self._layers = [_Layer(layer, adapter) for layer in own.layers]
         self._heads, self._key_heads = trunk.heads, trunk.key_heads
@@ -199,8 +200,8 @@ class FusedDecoder:
         places = lengths.to(self._device, copy=True)
         if self._recordings:
             # Spare rows write where nobody is, and what they say is dropped.
-            spare = (0, -self._rows % ROWS_TOGETHER)
-            size = _multiple(width, WIDTH)
+            spare = (0, rounded_up(self._rows, ROWS_TOGETHER) - self._rows)
+            size = rounded_up(width, WIDTH)
             hidden = self._recordings(self._one_more, size, pad(token_ids, spare), pad(places, spare))[: self._rows]
         else:
             hidden = self._one_more(width, token_ids, places)
@@ -246,11 +247,7 @@ def _spare(count: int, like: Tensor) -> int:
     """By how many the tokens are rounded up, as in ``fused.MULTIPLE``; the rows of a step, which are few, by less."""
     if like.dtype != torch.bfloat16 or like.device.type != "cpu":
         return 0
-    return -count % (ROWS_TOGETHER if count <= TILE else TILE)
-
-
-def _multiple(count: int, of: int) -> int:
-    return -(-count // of) * of
+    return rounded_up(count, ROWS_TOGETHER if count <= TILE else TILE) - count
 
 
 class _Products:

@@ -17,7 +17,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from torch.nn.functional import linear, pad, silu
 
-from desktop_rlhf.adapters.attention import TILE, Row, attention_over
+from desktop_rlhf.adapters.attention import Row, attention_over
+from desktop_rlhf.adapters.precision import TILE, rounded_up
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,9 @@ class FusedTrunk:
 
     def __call__(self, ids: Tensor, positions: Tensor, rows: Sequence[Row], adapter: str | None) -> Tensor:
         """[N, H] hidden states of N tokens, the rows one behind another, with ``adapter`` or none."""
-        count, spare = len(ids), -len(ids) % MULTIPLE[self.trunk.dtype]
-        ids, positions = pad(ids, (0, spare)), pad(positions, (0, spare))
+        count = len(ids)
+        spare = (0, rounded_up(count, MULTIPLE[self.trunk.dtype]) - count)
+        ids, positions = pad(ids, spare), pad(positions, spare)
         x = self.trunk.embed_tokens(ids)
         turn = self.rotation(positions)
         attend = attention_over(rows, x)

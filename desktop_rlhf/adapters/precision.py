@@ -20,6 +20,10 @@ ROUNDING = 0.02  # of the largest value: bfloat16 keeps 8 bits, so a product of 
 TRIES = 7
 SMALLEST_BYTES = 100_000_000  # of weights
 
+TILE = 32
+"""Sides of a product in bfloat16 are rounded up to it: for each new shape the library prepares code, which takes longer
+than the product and some megabytes."""
+
 
 @cache
 def preferred_dtype(device: str = "cpu") -> torch.dtype:
@@ -44,6 +48,11 @@ def preferred_dtype(device: str = "cpu") -> torch.dtype:
     gain = sorted(times["plain"])[TRIES // 2] / sorted(times["short"])[TRIES // 2]
     logger.info("bfloat16 products are %.1f times as fast as float32 (%s)", gain, device)
     return torch.bfloat16 if gain >= WORTH_IT else torch.float32
+
+
+def rounded_up(count: int, to: int) -> int:
+    """The least multiple of ``to`` that is not below ``count``."""
+    return -(-count // to) * to
 
 
 def wait_for(device: torch.device | str) -> None:

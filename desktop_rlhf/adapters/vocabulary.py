@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
-from desktop_rlhf.adapters.attention import TILE
-from desktop_rlhf.adapters.precision import short_products
+from desktop_rlhf.adapters.precision import TILE, rounded_up, short_products
 from desktop_rlhf.numerics.logprobs import TokenScores, token_scores
 
 ROWS = 128
@@ -53,7 +52,7 @@ class Vocabulary:
             if self._wide is None:
                 self._wide = weight.detach().float()
             with short_products():
-                logits = linear(_rounded_up(hidden, weight), self._wide, None if bias is None else bias.float())
+                logits = linear(_filled_up(hidden, weight), self._wide, None if bias is None else bias.float())
             logits = logits[: len(hidden)]
         return logits.div_(self._cap).tanh_().mul_(self._cap) if self._cap else logits
 
@@ -83,13 +82,13 @@ class Vocabulary:
         if slopes is not None:
             others = others * slopes.gather(-1, place)
             probabilities.mul_(slopes)
-        rest = (_rounded_up(probabilities.to(weight.dtype), weight) @ weight)[: len(hidden)].float()
+        rest = (_filled_up(probabilities.to(weight.dtype), weight) @ weight)[: len(hidden)].float()
         return scores, (others * weight[targets].float() - rest) / temperature
 
 
-def _rounded_up(rows: Tensor, weight: Tensor) -> Tensor:
-    """As many rows as in other steps, where the base is in bfloat16: each new shape costs, see ``attention.TILE``."""
-    spare = -len(rows) % TILE if weight.dtype == torch.bfloat16 else 0
+def _filled_up(rows: Tensor, weight: Tensor) -> Tensor:
+    """As many rows as in other steps, where the base is in bfloat16: each new shape costs, see ``precision.TILE``."""
+    spare = rounded_up(len(rows), TILE) - len(rows) if weight.dtype == torch.bfloat16 else 0
     return pad(rows, (0, 0, 0, spare)) if spare else rows
 
 

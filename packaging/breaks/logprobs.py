@@ -167,8 +167,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "tests/adapters/test_decoding.py::"
                 "test_that_a_decoder_says_what_the_models_own_forward_says_whoever_leaves_and_enters",
                 "desktop_rlhf/adapters/decoding.py",
-                "spare = (0, -self._rows % ROWS_TOGETHER)",
-                "spare = (-self._rows % ROWS_TOGETHER, 0)",
+                "spare = (0, rounded_up(self._rows, ROWS_TOGETHER) - self._rows)",
+                "spare = (rounded_up(self._rows, ROWS_TOGETHER) - self._rows, 0)",
             ),
             Break(
                 "The fused decoder reads memory that nobody wrote",
