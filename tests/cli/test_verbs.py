@@ -241,7 +241,7 @@ def test_that_an_estimate_is_told_in_words_and_figures_and_trains_nothing(sample
     assert found["algorithm"] == "dpo"
     assert found["total_s"] == pytest.approx(sum(found["stages_s"].values()), abs=0.2)
     assert list(found["stages_s"]) == ["training"]
-    assert set(found) == {"algorithm", "total_s", "stages_s", "peak_mb", "held_mb", "free_mb", "fits"}
+    assert set(found) == {"algorithm", "total_s", "stages_s", "peak_mb", "held_mb", "free_mb", "on_gpu", "fits"}
     assert main([str(word) for word in words]) == 0
     assert capfd.readouterr().out.startswith("About ")
     assert verb("runs", sampled)[1]["runs"] == []
