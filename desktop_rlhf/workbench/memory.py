@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the window asks before torch is there
+if TYPE_CHECKING:  # whoever asks about the computer alone needs no torch
     import torch
 
 STATUS = Path("/proc/self/status")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,10 +12,12 @@ import torch
 from desktop_rlhf.adapters.checkpoint import Checkpoints
 from desktop_rlhf.adapters.fused import FusedTrunk
 from desktop_rlhf.policy.dpo import train as dpo
+from desktop_rlhf.policy.dpo.spec import DpoSpec
 from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.events import StepTaken
+from desktop_rlhf.workbench import smaller_setting
 from desktop_rlhf.workbench.engine import Engine
 from desktop_rlhf.workbench.messages import JobEnded, JobPaused, ResumeRun, RunSaid, StartRun
 
@@ -237,6 +240,20 @@ def test_that_a_resumed_run_tells_of_other_versions(labelled, work, command, mon
     work(ResumeRun("again", stopped.run_id))
     (note,) = [note for note in labelled.notes(stopped.run_id) if "99.0" in note]
     assert "desktop_rlhf" in note
+
+
+def test_that_no_example_of_a_smaller_setting_that_is_tried_is_longer_than_it_allows(monkeypatch) -> None:
+    """However many tokens share a forward: beyond the positions that a model has learned there are none."""
+    sizes = [(20, length, 2) for length in range(30, 500, 10)]
+    monkeypatch.setattr(smaller_setting, "_sizes", lambda inputs: iter(sizes))
+    monkeypatch.setattr(smaller_setting, "tokens_at_once", lambda model, value: 1536)
+    found = list(smaller_setting._candidates(DpoSpec(batch_size=4), SimpleNamespace(model=None)))
+    assert len(found) > 3
+    for name, value, largest in found:
+        assert name == "max_length"
+        for (prompt, completion, _), _ in largest:
+            assert prompt + completion <= value
+        assert largest[-1][1] == min(1536 // value, 8)  # no more than the completions of a step
 
 
 @pytest.mark.parametrize(
