@@ -32,15 +32,15 @@ class Attention(Protocol):
         """Pieces of [L, heads, D], N tokens together, of [N, heads, D] and twice [N, key heads, D]."""
 
 
-def attention_over(rows: Sequence[Row], like: Tensor) -> Attention:
-    """The fastest way for the device and format of ``like``.
+def attention_over(rows: Sequence[Row], like: Tensor, learns: bool = True) -> Attention:
+    """The fastest way for the device and format of ``like``, and for whether there may be a backward.
 
     On a processor the library's backward is for float32: in bfloat16, which has a unit for products, plain products
     take less than half of its time. On a GPU a call for each piece takes longer than what it computes.
     """
     if like.device.type != "cpu":
         return RowAttention(rows, like)
-    return TiledAttention(rows, like) if like.dtype == torch.bfloat16 else PieceAttention(rows, like)
+    return TiledAttention(rows, like) if learns and like.dtype == torch.bfloat16 else PieceAttention(rows, like)
 
 
 def hiding(rows: Sequence[Row], width: int, like: Tensor, hidden: float = -torch.inf) -> Tensor:

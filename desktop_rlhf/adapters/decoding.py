@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import linear, pad, rms_norm, scaled_dot_product_attention, silu
 from transformers import DynamicCache
 
-from desktop_rlhf.adapters.attention import PieceAttention, RowAttention
+from desktop_rlhf.adapters.attention import attention_over
 from desktop_rlhf.adapters.fused import FusedTrunk, beside, rotated
 from desktop_rlhf.adapters.precision import TILE, rounded_up
 from desktop_rlhf.adapters.recording import Recordings
@@ -164,8 +164,7 @@ class FusedDecoder:
         sizes = [len(prompt) for prompt in prompts]
         positions = torch.cat([torch.arange(size) for size in sizes])
         starts = [self._rows + place * copies for place in range(len(prompts))]
-        kind = PieceAttention if self._device.type == "cpu" else RowAttention
-        sees = kind([(size, ()) for size in sizes], self._keys)
+        sees = attention_over([(size, ()) for size in sizes], self._keys, learns=False)
 
         def attend(number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             for start, size, k, v in zip(starts, sizes, key.split(sizes), value.split(sizes), strict=True):

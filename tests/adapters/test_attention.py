@@ -101,6 +101,7 @@ def test_that_pieces_go_together_as_long_as_padding_costs_less_than_a_batch(monk
 def test_that_every_device_and_format_gets_the_attention_that_is_fastest_there() -> None:
     short, wide = (torch.zeros(8, 4, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
     assert isinstance(attention_over([(5, (3,))], short), TiledAttention)
+    assert isinstance(attention_over([(5, (3,))], short, learns=False), PieceAttention)
     assert isinstance(attention_over([(5, (3,))], wide), PieceAttention)
     for like in (short, wide):
         assert isinstance(attention_over([(5, (3,))], like.to("meta")), RowAttention)
