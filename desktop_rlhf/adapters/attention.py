@@ -1,7 +1,8 @@
 """Attention over packed rows: every completion sees its prompt and itself, and none of its siblings.
 
 A prompt and its first completion are one piece, in which each token sees those before it. Every further completion is
-one of its own, which sees the prompt and itself.
+one of its own, which sees the prompt and itself. Tokens with which all prompts begin, the opening, stand in the first
+row only, and the others see them there.
 """
 
 from __future__ import annotations
@@ -32,15 +33,18 @@ class Attention(Protocol):
         """Pieces of [L, heads, D], N tokens together, of [N, heads, D] and twice [N, key heads, D]."""
 
 
-def attention_over(rows: Sequence[Row], like: Tensor, learns: bool = True) -> Attention:
+def attention_over(rows: Sequence[Row], like: Tensor, learns: bool = True, opening: int = 0) -> Attention:
     """The fastest way for the device and format of ``like``, and for whether there may be a backward.
+
+    The first ``opening`` tokens of the first row's prompt are those of the others' too, where they do not stand.
 
     On a processor the library's backward is for float32: in bfloat16, which has a unit for products, plain products
     take less than half of its time. On a GPU a call for each piece takes longer than what it computes.
     """
-    if like.device.type != "cpu":
+    if like.device.type != "cpu" and not opening:
         return RowAttention(rows, like)
-    return TiledAttention(rows, like) if learns and like.dtype == torch.bfloat16 else PieceAttention(rows, like)
+    pieces = TiledAttention if learns and like.dtype == torch.bfloat16 else PieceAttention
+    return pieces(rows, like, opening)
 
 
 def hiding(rows: Sequence[Row], width: int, like: Tensor, hidden: float = -torch.inf) -> Tensor:
@@ -110,41 +114,55 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causa
 class PieceAttention:
     """The library's kernel for one piece after another, as a processor's takes them."""
 
-    def __init__(self, rows: Sequence[Row], like: Tensor) -> None:
+    def __init__(self, rows: Sequence[Row], like: Tensor, opening: int = 0) -> None:
         self._rows = rows
-        self._masks = [_completion_mask(prompt, length).to(like) for prompt, lengths in rows for length in lengths[1:]]
+        self._opening = opening
+        pieces = _pieces(rows, opening)
+        self._sizes = [len(own) for own, _ in pieces]
+        self._masks = [_piece_mask(len(before), len(own)).to(like) if before else None for own, before in pieces]
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         query, key, value = (t.transpose(0, 1) for t in (query, key, value))
-        sizes = [size for prompt, lengths in self._rows for size in (prompt + sum(lengths[:1]), *lengths[1:])]
-        sizes.append(query.shape[1] - sum(sizes))
+        sizes = [*self._sizes, query.shape[1] - sum(self._sizes)]
         # Split and not sliced: the backward of a slice fills a whole tensor with zeros around it.
         parts = zip(*(t.split(sizes, dim=1) for t in (query, key, value)), strict=True)
-        seen, mask = [], iter(self._masks)
+        seen, masks = [], iter(self._masks)
+
+        def see(before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            """What the next piece sees, and its keys and values behind those ``before`` it."""
+            (q, *own), mask = next(parts), next(masks)
+            k, v = (torch.cat(pair, dim=1) for pair in zip(before, own, strict=True)) if before else own
+            seen.append(attention(q, k, v, mask, causal=mask is None).transpose(0, 1))
+            return k, v
+
+        opening: tuple[Tensor, ...] = ()
         for prompt, lengths in self._rows:
-            q, k, v = next(parts)
-            seen.append(attention(q, k, v, causal=True).transpose(0, 1))
-            if further := lengths[1:]:
-                prompt_keys, prompt_values = (t.split([prompt, lengths[0]], dim=1)[0] for t in (k, v))
-            for _ in further:
-                q, k, v = next(parts)
-                keys, values = torch.cat((prompt_keys, k), dim=1), torch.cat((prompt_values, v), dim=1)
-                seen.append(attention(q, keys, values, mask=next(mask)).transpose(0, 1))
+            row = see(opening)
+            if self._opening and not opening:
+                opening = _first(self._opening, row)
+            before = _first(prompt, row) if lengths[1:] else ()
+            for _ in lengths[1:]:
+                see(before)
         return *seen, torch.zeros_like(next(parts)[0]).transpose(0, 1)
 
 
-def _completion_mask(prompt: int, length: int) -> Tensor:
-    """[L, P + L] added to the scores: a completion's token sees the whole prompt and its own part up to itself."""
-    added = torch.zeros(length, prompt + length)
-    added[:, prompt:] = torch.full((length, length), -torch.inf).triu(1)
+def _first(count: int, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The first tokens of keys and values, [key heads, T, D]."""
+    return tuple(part.split([count, part.shape[1] - count], dim=1)[0] for part in parts)
+
+
+def _piece_mask(before: int, length: int) -> Tensor:
+    """[L, B + L] added to the scores: a token sees all that lies before its piece, and the piece up to itself."""
+    added = torch.zeros(length, before + length)
+    added[:, before:] = torch.full((length, length), -torch.inf).triu(1)
     return added
 
 
 class TiledAttention:
     """Plain products for all pieces of a like size at once, padded to whole tiles."""
 
-    def __init__(self, rows: Sequence[Row], like: Tensor) -> None:
-        self._batches = [_Batch.of(*batch, like) for batch in _together(_pieces(rows))]
+    def __init__(self, rows: Sequence[Row], like: Tensor, opening: int = 0) -> None:
+        self._batches = [_Batch.of(*batch, like) for batch in _together(_pieces(rows, opening))]
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         made: Tensor = _Tiled.apply(query, key, value, self._batches)
@@ -155,16 +173,18 @@ class _Piece(NamedTuple):
     """Tokens of a forward, and those before them that they all see."""
 
     own: range
-    before: range
+    before: Sequence[int]
 
 
-def _pieces(rows: Sequence[Row]) -> list[_Piece]:
+def _pieces(rows: Sequence[Row], opening: int = 0) -> list[_Piece]:
     found, start = [], 0
-    for prompt, lengths in rows:
-        before, end = range(start, start + prompt), start + prompt + sum(lengths[:1])
-        found.append(_Piece(range(start, end), range(0)))
+    for number, (prompt, lengths) in enumerate(rows):
+        shared = range(opening if number else 0)
+        behind = start + prompt - len(shared)
+        end = behind + sum(lengths[:1])
+        found.append(_Piece(range(start, end), shared))
         for length in lengths[1:]:
-            found.append(_Piece(range(end, end + length), before))
+            found.append(_Piece(range(end, end + length), [*shared, *range(start, behind)]))
             end += length
         start = end
     return found

@@ -5,13 +5,22 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import inf
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from desktop_rlhf.adapters.packing import Packed, completion_logprobs, hidden_states, pack
+from desktop_rlhf.adapters.packing import (
+    Packed,
+    alike,
+    completion_logprobs,
+    hidden_states,
+    pack,
+    shares_openings,
+)
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import group_ids
 from desktop_rlhf.numerics.logprobs import mean_logprobs
@@ -56,26 +65,35 @@ def tokens_on_a_card(model: ResidentModel, total: int) -> int:
     return max(1, min(ON_CUDA, int(SHARE * (total - model.parameters * size) / of_token)))
 
 
-def micro_batches(examples: Sequence[Ids], most: int) -> list[range]:
+def micro_batches(model: ResidentModel, examples: Sequence[Ids], most: int) -> list[range]:
     """Places of neighbouring examples that go through the model together; one of more than ``most`` tokens goes alone.
 
     There are as few as ``most`` tokens in each allow, and with so few the largest, which takes most memory, has as few
-    tokens as can be.
+    tokens as can be. Those of an opening count once where the forward reads it once.
     """
     sizes = [len(prompt) + sum(map(len, completions)) for prompt, completions in examples]
-    fewest = len(_filled(sizes, most))
-    return _filled(sizes, bisect_left(range(most), True, key=lambda limit: len(_filled(sizes, limit)) == fewest))
+    shared = [0] * len(sizes)
+    if shares_openings(model):
+        shared[1:] = [alike(one, other) for (one, _), (other, _) in pairwise(examples)]
+    fewest = len(_filled(sizes, shared, most))
+    enough = bisect_left(range(most), True, key=lambda limit: len(_filled(sizes, shared, limit)) == fewest)
+    return _filled(sizes, shared, enough)
 
 
-def _filled(sizes: Sequence[int], limit: int) -> list[range]:
-    """One micro-batch after another, each as full as ``limit`` tokens allow."""
-    start, tokens = 0, 0
+def _filled(sizes: Sequence[int], shared: Sequence[int], limit: int) -> list[range]:
+    """One micro-batch after another, each as full as ``limit`` tokens allow.
+
+    Args:
+        shared: with how many tokens each prompt begins as the one before it does.
+    """
+    start, tokens, opening = 0, 0, inf
     found = []
     for place, size in enumerate(sizes):
-        if place > start and tokens + size > limit:
+        common = min(opening, shared[place]) if place > start else inf
+        if place > start and tokens + size - (place - start) * common > limit:
             found.append(range(start, place))
-            start, tokens = place, 0
-        tokens += size
+            start, tokens, common = place, 0, inf
+        tokens, opening = tokens + size, common
     return [*found, range(start, len(sizes))] if sizes else []
 
 
@@ -131,7 +149,8 @@ def group_batches(
     model: ResidentModel, groups: Sequence[PreferenceGroup], max_length: int
 ) -> Iterator[tuple[range, GroupBatch]]:
     """The micro-batches of some comparisons with their places, each packed when it is asked for."""
-    for places in micro_batches([group_ids(model, group) for group in groups], tokens_at_once(model, max_length)):
+    examples = [group_ids(model, group) for group in groups]
+    for places in micro_batches(model, examples, tokens_at_once(model, max_length)):
         yield places, GroupBatch.of(model, groups[places.start : places.stop])
 
 
@@ -156,7 +175,7 @@ class References:
         self._model = model
         self._reference = reference
         self._examples = examples
-        self._chunks = micro_batches(examples, tokens_at_once(model, max_length))
+        self._chunks = micro_batches(model, examples, tokens_at_once(model, max_length))
         self._chunk_of = {number: places for places in self._chunks for number in places}
         self._kept: dict[int, list[Tensor]] = {}
 

@@ -18,6 +18,7 @@ from transformers import DynamicCache
 
 from desktop_rlhf.adapters.attention import attention_over
 from desktop_rlhf.adapters.fused import FusedTrunk, beside, rotated
+from desktop_rlhf.adapters.packing import opening_of
 from desktop_rlhf.adapters.precision import TILE, rounded_up
 from desktop_rlhf.adapters.recording import Recordings
 from desktop_rlhf.adapters.resident import ResidentModel, Role
@@ -161,22 +162,27 @@ class FusedDecoder:
 
     @torch.no_grad()
     def admit(self, prompts: Sequence[Sequence[int]], copies: int) -> Tensor:
+        opening = opening_of(prompts, self._device)
         sizes = [len(prompt) for prompt in prompts]
-        positions = torch.cat([torch.arange(size) for size in sizes])
+        begins = [opening if place else 0 for place in range(len(prompts))]  # where what is read of each begins
+        counts = [size - begin for size, begin in zip(sizes, begins, strict=True)]
+        positions = torch.cat([torch.arange(*ends) for ends in zip(begins, sizes, strict=True)])
         starts = [self._rows + place * copies for place in range(len(prompts))]
-        sees = attention_over([(size, ()) for size in sizes], self._keys, learns=False)
+        after = self._rows + len(prompts) * copies
+        sees = attention_over([(size, ()) for size in sizes], self._keys, learns=False, opening=opening)
 
         def attend(number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            for start, size, k, v in zip(starts, sizes, key.split(sizes), value.split(sizes), strict=True):
-                self._keys[number, start : start + copies, :, :size] = k.transpose(0, 1)
-                self._values[number, start : start + copies, :, :size] = v.transpose(0, 1)
+            for kept, read in ((self._keys[number], key), (self._values[number], value)):
+                kept[starts[0] : after, :, :opening] = read[:opening].transpose(0, 1)
+                for start, begin, size, own in zip(starts, begins, sizes, read.split(counts), strict=True):
+                    kept[start : start + copies, :, begin:size] = own.transpose(0, 1)
             return torch.cat(sees(query, key, value)).flatten(1)
 
-        ids = torch.cat([torch.tensor(prompt) for prompt in prompts])
+        ids = torch.cat([torch.tensor(prompt[begin:]) for prompt, begin in zip(prompts, begins, strict=True)])
         hidden = self._forward(ids.to(self._device), positions.to(self._device), attend)
-        self._rows += len(prompts) * copies
-        self._lengths[starts[0] : self._rows] = torch.tensor(sizes).repeat_interleave(copies)
-        last = (torch.tensor(sizes).cumsum(0) - 1).to(self._device)
+        self._rows = after
+        self._lengths[starts[0] : after] = torch.tensor(sizes).repeat_interleave(copies)
+        last = (torch.tensor(counts).cumsum(0) - 1).to(self._device)
         return hidden[last].repeat_interleave(copies, dim=0)
 
     def keep(self, rows: Sequence[int]) -> list[int]:

@@ -61,14 +61,19 @@ class FusedTrunk:
             return None
         return made
 
-    def __call__(self, ids: Tensor, positions: Tensor, rows: Sequence[Row], adapter: str | None) -> Tensor:
-        """[N, H] hidden states of N tokens, the rows one behind another, with ``adapter`` or none."""
+    def __call__(
+        self, ids: Tensor, positions: Tensor, rows: Sequence[Row], adapter: str | None, opening: int = 0
+    ) -> Tensor:
+        """[N, H] hidden states of N tokens, the rows one behind another, with ``adapter`` or none.
+
+        The rows but the first stand without the ``opening``, the tokens with which all their prompts begin.
+        """
         count = len(ids)
         spare = (0, rounded_up(count, MULTIPLE[self.trunk.dtype]) - count)
         ids, positions = pad(ids, spare), pad(positions, spare)
         x = self.trunk.embed_tokens(ids)
         turn = self.rotation(positions)
-        attend = attention_over(rows, x)
+        attend = attention_over(rows, x, opening=opening)
         for layer in self.trunk.layers:
             attention, mlp = layer.self_attn, layer.mlp
             queries, keys, values = _lora_linears(

@@ -1,7 +1,8 @@
 """Forwards over prompts with several completions each, the prompt computed once.
 
 The completions of one prompt stand behind it in one row. Position ids restart at the fork and the mask hides siblings
-from one another, so each completion sees what it would see alone.
+from one another, so each completion sees what it would see alone. Where all prompts begin alike, as with what a chat
+template says first, that opening is computed once for all rows too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from desktop_rlhf.adapters.attention import Row, hiding
 from desktop_rlhf.adapters.resident import ResidentModel
@@ -25,22 +25,25 @@ class Packed:
 
     Attributes:
         input_ids, position_ids: [B, T].
-        rows:        [N] the row of each completion.
-        before:      [N, C] index in the row of the token before each completion token, which predicts it.
+        computed:    [B, T] bool, the S tokens of which there are hidden states, one row behind another: all but padding
+                     and, in every row but the first, the opening.
+        before:      [N, C] which of the S is before each completion token and predicts it.
         targets:     [N, C] the completion tokens.
         mask:        [N, C] bool, True = a real completion token.
-        last:        [N] index in the row of each completion's last token.
+        last:        [N] which of the S is each completion's last token.
         lengths:     tokens of each row's prompt, and of each of its completions.
+        opening:     tokens with which every prompt begins and that are computed once, in the first row.
     """
 
     input_ids: Tensor
     position_ids: Tensor
-    rows: Tensor
+    computed: Tensor
     before: Tensor
     targets: Tensor
     mask: Tensor
     last: Tensor
     lengths: tuple[Row, ...]
+    opening: int
 
     def attention(self, dtype: torch.dtype) -> Tensor:
         """[B, 1, T, T] added to the attention scores: 0 = sees, the lowest number = does not."""
@@ -53,7 +56,30 @@ class Packed:
         return replace(self, **moved)
 
 
-_TENSORS = ("input_ids", "position_ids", "rows", "before", "targets", "mask", "last")
+_TENSORS = ("input_ids", "position_ids", "computed", "before", "targets", "mask", "last")
+
+SHORTEST_OPENING = 8
+"""Tokens; with fewer each row reads its own."""
+
+
+def alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """With how many tokens two prompts begin alike and go on with at least one; 0 where that is not worth it."""
+    pairs = zip(one[:-1], other[:-1], strict=False)
+    count = next((place for place, (own, its) in enumerate(pairs) if own != its), min(len(one), len(other)) - 1)
+    return count if count >= SHORTEST_OPENING else 0
+
+
+def opening_of(prompts: Sequence[Sequence[int]], device: torch.device) -> int:
+    """With how many tokens all prompts begin that are computed once on a device.
+
+    On a GPU it is none: there rows lie side by side, each with its own.
+    """
+    return min(map(alike, prompts, prompts[1:]), default=0) if device.type == "cpu" else 0
+
+
+def shares_openings(model: ResidentModel) -> bool:
+    """Whether a forward of the model computes an opening once."""
+    return model.fused is not None and model.device.type == "cpu"
 
 
 def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device: torch.device | str = "cpu") -> Packed:
@@ -71,13 +97,16 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device
     count = sum(len(cs) for _, cs in groups)
     input_ids = torch.zeros(len(groups), width, dtype=torch.long)
     position_ids = torch.zeros(len(groups), width, dtype=torch.long)
-    rows, last = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)
+    computed = torch.zeros(len(groups), width, dtype=torch.bool)
+    last = torch.zeros(count, dtype=torch.long)
     before = torch.zeros(count, longest, dtype=torch.long)
     targets = torch.zeros(count, longest, dtype=torch.long)
     mask = torch.zeros(count, longest, dtype=torch.bool)
-    n = 0
+    opening = opening_of([prompt for prompt, _ in groups], torch.device(device))
+    n, done = 0, 0  # of the completions, and of the tokens that are computed
     for row, (prompt, completions) in enumerate(groups):
         size = len(prompt)
+        ahead = done - (opening if row else 0)  # of the row's first token, were all of the row computed
         if size == 0:
             raise EmptyCompletionError("a prompt has no token")
         input_ids[row, :size] = torch.tensor(prompt)
@@ -91,16 +120,19 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device
             ids = torch.tensor(completion)
             input_ids[row, start:end] = ids
             position_ids[row, start:end] = torch.arange(size, size + length)
-            rows[n], last[n] = row, end - 1
-            before[n, :length] = torch.tensor([size - 1, *range(start, end - 1)])
+            last[n] = ahead + end - 1
+            before[n, :length] = ahead + torch.tensor([size - 1, *range(start, end - 1)])
             targets[n, :length], mask[n, :length] = ids, True
             start, n = end, n + 1
+        computed[row, opening if row else 0 : start] = True
+        done = ahead + start
     lengths = tuple((len(prompt), tuple(map(len, completions))) for prompt, completions in groups)
-    return Packed(input_ids, position_ids, rows, before, targets, mask, last, lengths).to(device)
+    return Packed(input_ids, position_ids, computed, before, targets, mask, last, lengths, opening).to(device)
 
 
 def hidden_states(model: ResidentModel, packed: Packed) -> Tensor:
-    """[B, T, H] last hidden states under the model's present role, float32."""
+    """[S, H] last hidden states of the computed tokens under the model's present role, float32."""
+    computed = packed.computed
     if model.fused is None:
         output = model.trunk(
             input_ids=packed.input_ids,
@@ -108,22 +140,19 @@ def hidden_states(model: ResidentModel, packed: Packed) -> Tensor:
             attention_mask=packed.attention(model.base.dtype),
             use_cache=False,
         )
-        return output.last_hidden_state.float()
-    sizes = [prompt + sum(completions) for prompt, completions in packed.lengths]
-    real = torch.arange(packed.input_ids.shape[1]) < torch.tensor(sizes).unsqueeze(-1)
-    real = real.to(packed.input_ids.device)
-    hidden = model.fused(packed.input_ids[real], packed.position_ids[real], packed.lengths, model.role.adapter).float()
-    return pad_sequence(hidden.split(sizes), batch_first=True)
+        return output.last_hidden_state[computed].float()
+    ids, positions = packed.input_ids[computed], packed.position_ids[computed]
+    return model.fused(ids, positions, packed.lengths, model.role.adapter, packed.opening).float()
 
 
 def predicting_states(hidden: Tensor, packed: Packed) -> Tensor:
     """[N, C, H] hidden states that predict each completion token."""
-    return hidden[packed.rows.unsqueeze(-1), packed.before]
+    return hidden[packed.before]
 
 
 def completion_scores(model: ResidentModel, hidden: Tensor, packed: Packed, temperature: float = 1.0) -> TokenScores:
     """What is said of the M real completion tokens, [M] each; the vocabulary is projected nowhere else."""
-    rows = predicting_states(hidden, packed)[packed.mask]
+    rows = hidden[packed.before[packed.mask]]
     return model.vocabulary.scores(rows, packed.targets[packed.mask], temperature)
 
 

@@ -75,12 +75,12 @@ class RewardModel:
 
 def last_states(hidden: Tensor, packed: Packed) -> Tensor:
     """[N, H] the hidden state at each completion's last real token, found by position."""
-    return hidden[packed.rows, packed.last]
+    return hidden[packed.last]
 
 
 def mean_states(hidden: Tensor, packed: Packed) -> Tensor:
     """[N, H] the mean hidden state over each completion's real tokens."""
     lengths = packed.mask.sum(-1)
     places = (packed.last - lengths + 1).unsqueeze(-1) + torch.arange(packed.mask.shape[1], device=hidden.device)
-    own = hidden[packed.rows.unsqueeze(-1), places.clamp(max=hidden.shape[1] - 1)]
+    own = hidden[places.clamp(max=len(hidden) - 1)]
     return torch.where(packed.mask.unsqueeze(-1), own, 0.0).sum(1) / lengths.unsqueeze(-1)

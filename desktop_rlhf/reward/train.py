@@ -98,7 +98,7 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
         done += len(some.groups)
         yield Progressed(MEASURING, done, work)
     ids = [(model.prompt_ids(prompt.messages), [ids_of(model, c) for c in own]) for prompt, own in more_samples]
-    for places in micro_batches(ids, tokens_at_once(model, spec.max_length)):
+    for places in micro_batches(model, ids, tokens_at_once(model, spec.max_length)):
         if stop.requested:
             break
         found = _finite(trained.score(pack(ids[places.start : places.stop], model.device)))

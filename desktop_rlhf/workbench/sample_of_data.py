@@ -13,7 +13,6 @@ from desktop_rlhf.adapters.training import TrainingInputs, fitting, ids_of
 from desktop_rlhf.policy.rollout import rollout_tokens, usable_prompts
 from desktop_rlhf.policy.rollout_spec import RolloutSpec
 from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
-from desktop_rlhf.records.prompts import Prompt
 from desktop_rlhf.runs.common import LoraSpec
 
 FEW = 12
@@ -26,13 +25,20 @@ class Example:
 
     Attributes:
         source: a comparison, a judged completion or a prompt.
-        tokens: that go through the model for it in one pass.
+        prompt: its ids.
+        behind: tokens of the completions behind it.
         kind:   of which the part has some where the whole has.
     """
 
     source: Any
-    tokens: int
+    prompt: Sequence[int]
+    behind: int
     kind: bool = True
+
+    @property
+    def tokens(self) -> int:
+        """That go through the model for it in one pass."""
+        return len(self.prompt) + self.behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,8 @@ class Whole:
     def _at_once(self, batch: Sequence[Example]) -> tuple[int, int]:
         """Tokens of the largest micro-batch, and of all."""
         sizes = [one.tokens for one in batch]
-        places = micro_batches([(range(size), []) for size in sizes], self.most_tokens)
+        ids = [(one.prompt, [range(one.behind)]) for one in batch]
+        places = micro_batches(self.inputs.model, ids, self.most_tokens)
         return max(sum(sizes[own.start : own.stop]) for own in places), sum(sizes)
 
 
@@ -110,21 +117,19 @@ def _stored(spec: LoraSpec, inputs: TrainingInputs) -> list[Example]:
     model = inputs.model
     judged, _ = fitting(model, tuple(filter(spec.takes, inputs.judged)), spec.max_length)
     groups, _ = fitting(model, inputs.groups, spec.max_length)
-    return [Example(one, _tokens(model, one), one.desirable) for one in judged] + [
-        Example(one, _tokens(model, one)) for one in groups
+    return [Example(one, *_ids(model, one), one.desirable) for one in judged] + [
+        Example(one, *_ids(model, one)) for one in groups
     ]
 
 
 def _prompts(spec: RolloutSpec, inputs: TrainingInputs) -> list[Example]:
     model, written = inputs.model, spec.completions_per_prompt * spec.max_new_tokens
     usable, _ = usable_prompts(spec, model, inputs.prompts, {})
-    return [Example(prompt, _prompt_tokens(model, prompt) + written) for prompt in usable]
+    return [Example(prompt, model.prompt_ids(prompt.messages), written) for prompt in usable]
 
 
-def _tokens(model: ResidentModel, one: PreferenceGroup | JudgedCompletion) -> int:
+def _ids(model: ResidentModel, one: PreferenceGroup | JudgedCompletion) -> tuple[Sequence[int], int]:
+    """Of its prompt, and how many there are of the completions."""
     completions = one.completions if isinstance(one, PreferenceGroup) else (one.completion,)
-    return _prompt_tokens(model, one.prompt) + sum(len(ids_of(model, completion)) for completion in completions)
-
-
-def _prompt_tokens(model: ResidentModel, prompt: Prompt) -> int:
-    return len(model.prompt_ids(prompt.messages))
+    behind = sum(len(ids_of(model, completion)) for completion in completions)
+    return model.prompt_ids(one.prompt.messages), behind

@@ -66,7 +66,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
     ),
     Row(
         "L3",
-        "Neither padding nor what stands beside a completion changes its log-probabilities, under absolute and under "
+        "Neither padding nor what stands beside a completion changes its log-probabilities, nor that what several "
+        "prompts begin with is computed once, under absolute and under "
         "rotary positions: within 1e-5 nats in float32, the format of everything behind the trunk. A trunk in bfloat16 "
         "is held to 0.15 nats of that in float32 on a tiny random model.",
         (
@@ -97,6 +98,28 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "desktop_rlhf/adapters/attention.py",
                 "unseen = torch.arange(width) > last[:, None, None, :, None]",
                 "unseen = torch.arange(width) > 1 + last[:, None, None, :, None]",
+            ),
+            Break(
+                "What is computed once for all rows is seen by the first one only",
+                "tests/adapters/test_packing.py::test_that_an_opening_computed_once_changes_no_logprob",
+                "desktop_rlhf/adapters/attention.py",
+                "found.append(_Piece(range(start, end), shared))",
+                "found.append(_Piece(range(start, end), range(0)))",
+            ),
+            Break(
+                "Behind what is computed once a token is read off the logits of one further on",
+                "tests/adapters/test_packing.py::test_that_an_opening_computed_once_changes_no_logprob",
+                "desktop_rlhf/adapters/packing.py",
+                "ahead = done - (opening if row else 0)",
+                "ahead = done",
+            ),
+            Break(
+                "A decoder gives what it read once to the first prompt only",
+                "tests/adapters/test_decoding.py::"
+                "test_that_a_decoder_says_what_the_models_own_forward_says_whoever_leaves_and_enters",
+                "desktop_rlhf/adapters/decoding.py",
+                "kept[starts[0] : after, :, :opening]",
+                "kept[starts[0] : starts[0] + copies, :, :opening]",
             ),
             Break(
                 "On a GPU a token sees the one after it",

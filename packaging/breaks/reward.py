@@ -98,15 +98,16 @@ REWARD: tuple[Row | Advice, ...] = (
                 "It is the rightmost token that is no padding token",
                 LAST_TOKEN,
                 "desktop_rlhf/reward/model.py",
-                "return hidden[packed.rows, packed.last]",
-                "return hidden[packed.rows, (packed.input_ids > 1).long().cumsum(-1).argmax(-1)[packed.rows]]",
+                "return hidden[packed.last]",
+                "ends = packed.input_ids[packed.computed][packed.last] == 1\n"
+                "    return hidden[packed.last - ends.long()]",
             ),
             Break(
-                "It is the row's last",
+                "It is the last of what goes through the model together",
                 LAST_TOKEN,
                 "desktop_rlhf/reward/model.py",
-                "return hidden[packed.rows, packed.last]",
-                "return hidden[packed.rows, -1]",
+                "return hidden[packed.last]",
+                "return hidden[-1:].expand(len(packed.last), -1)",
             ),
             Break(
                 "The mean takes padding in",

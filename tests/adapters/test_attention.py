@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.nn.functional import pad
@@ -23,14 +25,48 @@ ROWS = {
 }
 
 
-def measured(kind: type, rows: list, dtype: torch.dtype, spare: int = 3) -> list[torch.Tensor]:
+OPENED = {
+    "one completion each": ([(15, (3,)), (12, (5,)), (11, (1,))], 9),
+    "siblings too": ([(40, (30, 7)), (25, (33, 1, 20)), (24, (2,)), (90, (40, 40))], 23),
+    "prompts alone": ([(24, ()), (30, ()), (20, ())], 10),
+}
+
+
+def tokens_of(rows: list, opening: int = 0) -> int:
+    return sum(prompt + sum(lengths) for prompt, lengths in rows) - opening * (len(rows) - 1)
+
+
+def by_hand(rows: list, like: torch.Tensor, opening: int) -> Callable[..., tuple[torch.Tensor, ...]]:
+    """Attention from a list, for every token, of those that it sees."""
+    sees: list[list[int]] = []
+    for number, (prompt, lengths) in enumerate(rows):
+        shared = list(range(opening if number else 0))
+        own = list(range(len(sees), len(sees) + prompt - len(shared)))
+        sees += [[*shared, *own[: place + 1]] for place in range(len(own))]
+        for length in lengths:
+            completion = list(range(len(sees), len(sees) + length))
+            sees += [[*shared, *own, *completion[: place + 1]] for place in range(length)]
+    return lambda query, key, value: (
+        torch.stack([seen_by(query[place], key[seen], value[seen]) for place, seen in enumerate(sees)]),
+        torch.zeros_like(query[len(sees) :]),
+    )
+
+
+def seen_by(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """[heads, D] for one token."""
+    keys, values = (t.repeat_interleave(HEADS // KEY_HEADS, dim=1) for t in (keys, values))
+    scores = torch.einsum("hd,thd->ht", query, keys) / SIZE**0.5
+    return torch.einsum("ht,thd->hd", scores.softmax(-1), values)
+
+
+def measured(kind: Callable, rows: list, dtype: torch.dtype, spare: int = 3, opening: int = 0) -> list[torch.Tensor]:
     """What is seen, and the gradients of queries, keys and values, all in float32."""
-    count = sum(prompt + sum(lengths) for prompt, lengths in rows)
+    count = tokens_of(rows, opening)
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(count, heads, SIZE, generator=generator) for heads in (HEADS, KEY_HEADS, KEY_HEADS)]
     weights = torch.randn(count, HEADS, SIZE, generator=generator)
     given = [pad(each, (0, 0, 0, 0, 0, spare), value=9.0).to(dtype).requires_grad_() for each in drawn]
-    seen = torch.cat(kind(rows, given[0])(*given))
+    seen = torch.cat(kind(rows, given[0], *([opening] if opening else []))(*given))
     assert seen.shape == given[0].shape
     gradients = torch.autograd.grad((seen[:count].float() * weights).sum(), given)
     return [seen[:count].detach().float(), *(gradient.float() for gradient in gradients)]
@@ -45,6 +81,17 @@ def test_that_tiles_see_what_the_librarys_kernel_sees(rows, block, cost, monkeyp
     for ours, theirs in zip(
         measured(TiledAttention, rows, torch.float32), measured(PieceAttention, rows, torch.float32), strict=True
     ):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+        assert theirs.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("cost", [0, 1_000_000], ids=["hardly padded", "all together"])
+@pytest.mark.parametrize("kind", [TiledAttention, PieceAttention])
+@pytest.mark.parametrize(("rows", "opening"), OPENED.values(), ids=OPENED)
+def test_that_every_row_sees_the_opening_where_the_first_has_it(rows, opening, kind, cost, monkeypatch) -> None:
+    monkeypatch.setattr(attention, "BATCH_COST", cost)
+    made = (measured(each, rows, torch.float32, opening=opening) for each in (kind, by_hand))
+    for ours, theirs in zip(*made, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
         assert theirs.abs().max() > 0.1
 
@@ -105,3 +152,5 @@ def test_that_every_device_and_format_gets_the_attention_that_is_fastest_there()
     assert isinstance(attention_over([(5, (3,))], wide), PieceAttention)
     for like in (short, wide):
         assert isinstance(attention_over([(5, (3,))], like.to("meta")), RowAttention)
+        # Rows side by side have no place for what they share.
+        assert not isinstance(attention_over([(5, (3,)), (6, ())], like.to("meta"), opening=3), RowAttention)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -66,10 +67,16 @@ def groups() -> tuple[PreferenceGroup, ...]:
     return tuple(made)
 
 
+FUSED, PLAIN = (
+    SimpleNamespace(fused=fused, device=torch.device(device)) for fused, device in ((object(), "cpu"), (None, "cpu"))
+)
+CARD = SimpleNamespace(fused=object(), device=torch.device("cuda"))
+
+
 def test_that_neighbours_share_a_forward_as_evenly_as_the_fewest_forwards_allow() -> None:
     def sizes(*tokens: int, most: int) -> list[list[int]]:
         examples = [([5] * (size - 1), [[7]]) for size in tokens]
-        places = micro_batches(examples, most)
+        places = micro_batches(PLAIN, examples, most)
         assert [place for some in places for place in some] == list(range(len(tokens)))
         return [[tokens[place] for place in some] for some in places]
 
@@ -80,20 +87,42 @@ def test_that_neighbours_share_a_forward_as_evenly_as_the_fewest_forwards_allow(
     assert sizes(most=100) == []
 
 
+def test_that_an_opening_counts_once_where_the_forward_reads_it_once() -> None:
+    examples = [([5] * 20 + [number], [[7] * 9]) for number in range(6)]
+    assert [len(places) for places in micro_batches(FUSED, examples, 50)] == [3, 3]  # 20 and 3 * 10
+    for model in (PLAIN, CARD):
+        assert [len(places) for places in micro_batches(model, examples, 50)] == [1] * 6
+        assert [len(places) for places in micro_batches(model, examples, 60)] == [2] * 3
+
+
 @settings(deadline=None)
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=9), st.integers(1, 60))
-def test_that_no_other_cut_has_fewer_forwards_or_a_smaller_largest_one(tokens, most) -> None:
-    """Against every way of cutting the row."""
+@given(
+    st.lists(st.tuples(st.integers(0, 25), st.integers(0, 2), st.integers(1, 30)), min_size=1, max_size=9),
+    st.integers(1, 90),
+    st.sampled_from([FUSED, PLAIN]),
+)
+def test_that_no_other_cut_has_fewer_forwards_or_a_smaller_largest_one(drawn, most, model) -> None:
+    """Against every way of cutting the row, by the tokens that the forward computes."""
+    examples = [([5] * alike + [20 + last], [[7] * written]) for alike, last, written in drawn]
+
+    def tokens(part: Sequence[tuple]) -> int:
+        packed = pack(part)
+        every = sum(len(prompt) + len(written) for prompt, (written,) in part)
+        return int(packed.computed.sum()) if model is FUSED else every
 
     def cost(cuts: tuple[int, ...]) -> tuple[int, int]:
-        ends = (0, *cuts, len(tokens))
-        parts = [tokens[start:end] for start, end in pairwise(ends)]
-        allowed = all(len(part) == 1 or sum(part) <= most for part in parts)
-        return (len(parts) if allowed else len(tokens) + 1, max(map(sum, parts)))
+        parts = [examples[start:end] for start, end in pairwise((0, *cuts, len(examples)))]
+        sizes = [counted[id(part[0]), len(part)] for part in parts]
+        allowed = all(len(part) == 1 or size <= most for part, size in zip(parts, sizes, strict=True))
+        return (len(parts) if allowed else len(examples) + 1, max(sizes))
 
-    inner = range(1, len(tokens))
-    best = min(cost(cuts) for count in range(len(tokens)) for cuts in combinations(inner, count))
-    found = micro_batches([([5] * (size - 1), [[7]]) for size in tokens], most)
+    inner = range(1, len(examples))
+    counted = {
+        (id(examples[start]), end - start): tokens(examples[start:end])
+        for start, end in combinations(range(len(examples) + 1), 2)
+    }
+    best = min(cost(cuts) for count in range(len(examples)) for cuts in combinations(inner, count))
+    found = micro_batches(model, examples, most)
     assert cost(tuple(places.start for places in found[1:])) == best
 
 

@@ -12,6 +12,8 @@ from desktop_rlhf.adapters.resident import ResidentModel, Role
 from .test_fused import MAKERS, made
 
 PROMPTS = [[5, 6, 7, 8, 9], [20], [30, 31, 32]]
+OPENING = [70, 71, 72, 73, 74, 75, 76, 77, 78]
+OPENED = [[*OPENING, *prompt] for prompt in PROMPTS]
 
 
 def own_hidden(model, adapter: str | None, ids: list[int]) -> torch.Tensor:
@@ -29,17 +31,18 @@ def recorded(request, monkeypatch) -> bool:
     return request.param
 
 
+@pytest.mark.parametrize("prompts", [PROMPTS, OPENED], ids=["", "opened"])
 @pytest.mark.parametrize("adapter", [None, "one", "other"])
 @pytest.mark.parametrize("maker", MAKERS.values(), ids=MAKERS)
 def test_that_a_decoder_says_what_the_models_own_forward_says_whoever_leaves_and_enters(
-    maker, adapter, llama, recorded
+    maker, adapter, prompts, llama, recorded
 ) -> None:
     model = made(maker, llama.tokenizer)
-    rows = decoder(model, adapter, rows=6, longest=20)
+    rows = decoder(model, adapter, rows=6, longest=30)
     assert isinstance(rows, FusedDecoder)
     model.take_role(Role("other"))  # what else is done with the model changes nothing
-    hidden = rows.admit(PROMPTS, copies=2)
-    texts = [list(prompt) for prompt in PROMPTS for _ in range(2)]
+    hidden = rows.admit(prompts, copies=2)
+    texts = [list(prompt) for prompt in prompts for _ in range(2)]
     entering = [40, 41, 42]
     for turn in range(6):
         for text, state in zip(texts, hidden, strict=True):
@@ -101,7 +104,7 @@ def test_that_a_short_base_does_not_lose_the_little_that_an_adapter_says_at_firs
             return decoder(model, adapter, rows=len(prompts), longest=20).admit(prompts, copies=1).float()
         model.take_role(Role(adapter))
         packed = pack([(prompt, [[5]]) for prompt in prompts])
-        return hidden_states(model, packed)[packed.rows, packed.before[:, 0]]
+        return hidden_states(model, packed)[packed.before[:, 0]]
 
     def learned(dtype: torch.dtype) -> torch.Tensor:
         model = made(MAKERS["llama"], llama.tokenizer, dtype)
@@ -142,6 +145,12 @@ def test_that_products_in_bfloat16_come_in_few_sizes_however_many_tokens_and_row
     assert products.rows == {8, 16, 24, 32, 64}
 
 
+def test_that_what_all_prompts_begin_with_is_read_once(llama) -> None:
+    with Products() as products:
+        decoder(llama, None, rows=3, longest=20).admit(OPENED, copies=1)
+    assert products.rows == {len(OPENING) + sum(map(len, PROMPTS))}
+
+
 def test_that_memory_that_nobody_wrote_is_not_read(llama) -> None:
     """What an allocator hands out may hold NaN, and NaN times a weight of 0 is NaN."""
     torch.use_deterministic_algorithms(True)  # which fills memory with NaN before it is handed out
@@ -154,5 +163,5 @@ def test_that_memory_that_nobody_wrote_is_not_read(llama) -> None:
     assert torch.isfinite(states).all()
     packed = pack([([5, 6, 7, 8, 9], [[11]]), ([10], [[12]])])
     with torch.no_grad():
-        wanted = hidden_states(llama, packed)[packed.rows, packed.last]
+        wanted = hidden_states(llama, packed)[packed.last]
     assert torch.allclose(states, wanted, atol=1e-4)

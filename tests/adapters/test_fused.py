@@ -42,6 +42,8 @@ GROUPS = [
     ([20], [[21, 22]]),
     ([30, 31, 32], [[33, 34], [35, 36, 37, 38]]),
 ]
+OPENING = [40, 41, 42, 43, 44, 45, 46, 47, 48, 49]
+OPENED = [([*OPENING, *prompt], completions) for prompt, completions in GROUPS]
 
 
 def made(maker, tokenizer, dtype: torch.dtype = torch.float32) -> ResidentModel:
@@ -57,10 +59,10 @@ def made(maker, tokenizer, dtype: torch.dtype = torch.float32) -> ResidentModel:
     return model
 
 
-def measured(model: ResidentModel, adapter: str | None) -> tuple[torch.Tensor, torch.Tensor]:
+def measured(model: ResidentModel, adapter: str | None, groups: list = GROUPS) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities, and the gradient of their sum in the adapter's weights, as one vector."""
     model.take_role(Role(adapter, trainable=adapter is not None))
-    packed = pack(GROUPS)
+    packed = pack(groups)
     logprobs = completion_logprobs(model, hidden_states(model, packed), packed)
     if adapter is None:
         return logprobs.detach(), torch.zeros(1)
@@ -69,32 +71,35 @@ def measured(model: ResidentModel, adapter: str | None) -> tuple[torch.Tensor, t
     return logprobs.detach(), torch.cat([gradient.flatten() for gradient in gradients])
 
 
+@pytest.mark.parametrize("groups", [GROUPS, OPENED], ids=["", "opened"])
 @pytest.mark.parametrize("adapter", [None, "one", "other"])
 @pytest.mark.parametrize("maker", MAKERS.values(), ids=MAKERS)
-def test_that_the_fused_forward_says_what_the_models_own_says(maker, adapter, llama) -> None:
+def test_that_the_fused_forward_says_what_the_models_own_says(maker, adapter, groups, llama) -> None:
     model = made(maker, llama.tokenizer)
     assert model.fused is not None
-    logprobs, gradient = measured(model, adapter)
+    logprobs, gradient = measured(model, adapter, groups)
     model.fused = None
-    plain_logprobs, plain_gradient = measured(model, adapter)
+    plain_logprobs, plain_gradient = measured(model, adapter, groups)
     assert torch.allclose(logprobs, plain_logprobs, atol=1e-5)
     assert torch.allclose(gradient, plain_gradient, atol=1e-4, rtol=1e-4)
     assert adapter is None or gradient.abs().max() > 0.1
 
 
-def test_that_the_fused_forward_in_bfloat16_stays_near_float32(llama) -> None:
-    logprobs, gradient = measured(made(MAKERS["llama"], llama.tokenizer, torch.bfloat16), "one")
-    wide_logprobs, wide_gradient = measured(made(MAKERS["llama"], llama.tokenizer), "one")
+@pytest.mark.parametrize("groups", [GROUPS, OPENED], ids=["", "opened"])
+def test_that_the_fused_forward_in_bfloat16_stays_near_float32(groups, llama) -> None:
+    logprobs, gradient = measured(made(MAKERS["llama"], llama.tokenizer, torch.bfloat16), "one", groups)
+    wide_logprobs, wide_gradient = measured(made(MAKERS["llama"], llama.tokenizer), "one", groups)
     assert (logprobs - wide_logprobs).abs().max() < 0.15
     assert (gradient - wide_gradient).norm() < 0.1 * wide_gradient.norm()
     assert logprobs.dtype == gradient.dtype == torch.float32
 
 
-def test_that_what_stands_beside_a_row_changes_nothing_of_it(llama) -> None:
+@pytest.mark.parametrize("groups", [GROUPS, OPENED], ids=["", "opened"])
+def test_that_what_stands_beside_a_row_changes_nothing_of_it(groups, llama) -> None:
     llama.new_adapter("one", rank=4, alpha=8, seed=1)
     llama.take_role(Role("one"))
     with torch.no_grad():
-        packed, alone = pack(GROUPS), pack(GROUPS[:1])
+        packed, alone = pack(groups), pack(groups[:1])
         together = completion_logprobs(llama, hidden_states(llama, packed), packed)
         assert torch.allclose(together[:3], completion_logprobs(llama, hidden_states(llama, alone), alone), atol=1e-5)
 

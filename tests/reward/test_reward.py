@@ -78,14 +78,14 @@ def test_that_a_score_does_not_hang_on_padding_or_on_siblings(resident: Resident
 
 def test_that_the_pooled_states_are_those_of_the_completion_alone(llama: ResidentModel) -> None:
     packed = pack([([5, 6, 7], [[8, 9], [10, 11, 12]])])
-    hidden = torch.arange(8.0).reshape(1, 8, 1)
+    hidden = torch.arange(8.0).unsqueeze(-1)
     assert last_states(hidden, packed).squeeze(-1).tolist() == [4.0, 7.0]
     assert mean_states(hidden, packed).squeeze(-1).tolist() == [3.5, 6.0]
 
 
 def test_that_the_head_reads_the_states_that_its_pooling_names() -> None:
     packed = pack([([5, 6, 7], [[8, 9], [10, 11, 12]])])
-    hidden = torch.arange(8.0).reshape(1, 8, 1)
+    hidden = torch.arange(8.0).unsqueeze(-1)
     for pooling, scores in (("mean", [3.5, 6.0]), ("last", [4.0, 7.0])):
         head = RewardHead(1, pooling)
         torch.nn.init.ones_(head.weight)

@@ -69,7 +69,7 @@ def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         others = zip(batch, mismatched(batch, limit), strict=True)
         strange = [(example.prompt, [other.completion]) for example, other in others if other is not None]
         gained: list[Tensor] = []
-        for places in micro_batches(strange, at_once):
+        for places in micro_batches(model, strange, at_once):
             packed = pack(strange[places.start : places.stop], model.device)
             ours, theirs = (logprobs_under(model, name, packed).sum(dim=-1) for name in (policy, reference))
             gained.append(ours - theirs)
@@ -79,7 +79,7 @@ def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
             yield Part(None, work=0)
         point = reference_point(torch.cat(gained) if gained else torch.zeros(0, device=model.device))
         own = [(example.prompt, [example.completion]) for example in batch]
-        for places in micro_batches(own, at_once):
+        for places in micro_batches(model, own, at_once):
             some = batch[places.start : places.stop]
             packed = pack(own[places.start : places.stop], model.device)
             logprobs = completion_logprobs(model, hidden_states(model, packed), packed)

@@ -39,7 +39,7 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     def parts(batch: Sequence[Example]) -> Iterator[Part]:
         tokens = sum(len(completion) for _, completion in batch)  # every token of the batch weighs the same
         ids = [(prompt, [completion]) for prompt, completion in batch]
-        for places in micro_batches(ids, at_once):
+        for places in micro_batches(model, ids, at_once):
             packed = pack(ids[places.start : places.stop], model.device)
             scores = completion_scores(model, hidden_states(model, packed), packed)
             measured = {
