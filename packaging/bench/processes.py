@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from desktop_rlhf.adapters.precision import OF_THE_LIBRARY
+
 ROOT = Path(__file__).parents[2]
 TOLD = 6  # last lines of a failed process that are passed on
 
@@ -54,7 +56,9 @@ def said(command: Sequence[str | Path], folder: Path) -> dict[str, Any]:
         ProcessFailedError: it is not there, failed, or said nothing.
     """
     path = os.pathsep.join([str(ROOT / "packaging"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environ = os.environ | {"PYTHONPATH": path, "TRL_EXPERIMENTAL_SILENCE": "1"}
+    # What the program sets for its own process is not the peer's.
+    inherited = {name: value for name, value in os.environ.items() if name not in OF_THE_LIBRARY}
+    environ = inherited | {"PYTHONPATH": path, "TRL_EXPERIMENTAL_SILENCE": "1"}
     try:
         ended = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
     except OSError as error:
