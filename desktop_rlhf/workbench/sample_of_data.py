@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from desktop_rlhf.adapters.batches import micro_batches, tokens_at_once
+from desktop_rlhf.adapters.packing import opening_of, shares_openings
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs, fitting, ids_of
 from desktop_rlhf.policy.rollout import rollout_tokens, usable_prompts
@@ -31,7 +33,7 @@ class Example:
     """
 
     source: Any
-    prompt: Sequence[int]
+    prompt: array[int]
     behind: int
     kind: bool = True
 
@@ -89,17 +91,29 @@ class Whole:
         yield self
 
     def largest(self) -> Whole:
-        """One batch of neighbours in length in which most goes through the model at once."""
-        ends = range(len(self.examples), 0, -self.batch)
-        batches = [self.examples[max(0, end - self.batch) : end] for end in ends]
+        """One batch of neighbours in length in which most goes through the model at once.
+
+        Completions of one prompt stand apart in a run's order, and share nothing then; so each prompt gives its longest
+        example, where there are enough prompts.
+        """
+        longest = {one.prompt.tobytes(): one for one in self.examples}
+        apart = sorted(longest.values(), key=lambda one: one.tokens)
+        examples = apart if len(apart) >= self.batch else self.examples
+        ends = range(len(examples), 0, -self.batch)
+        batches = [examples[max(0, end - self.batch) : end] for end in ends]
         return self.part(max(batches, key=self._at_once))
 
     def _at_once(self, batch: Sequence[Example]) -> tuple[int, int]:
-        """Tokens of the largest micro-batch, and of all."""
-        sizes = [one.tokens for one in batch]
+        """Tokens that are computed in the largest micro-batch, and those of all."""
         ids = [(one.prompt, [range(one.behind)]) for one in batch]
         places = micro_batches(self.inputs.model, ids, self.most_tokens)
-        return max(sum(sizes[own.start : own.stop]) for own in places), sum(sizes)
+        together = [self._computed(batch[own.start : own.stop]) for own in places]
+        return max(together), sum(together)
+
+    def _computed(self, examples: Sequence[Example]) -> int:
+        model = self.inputs.model
+        once = opening_of([one.prompt for one in examples], model.device) if shares_openings(model) else 0
+        return sum(one.tokens for one in examples) - once * (len(examples) - 1)
 
 
 def _spread(examples: Sequence[Example], count: int) -> list[Example]:
@@ -125,11 +139,16 @@ def _stored(spec: LoraSpec, inputs: TrainingInputs) -> list[Example]:
 def _prompts(spec: RolloutSpec, inputs: TrainingInputs) -> list[Example]:
     model, written = inputs.model, spec.completions_per_prompt * spec.max_new_tokens
     usable, _ = usable_prompts(spec, model, inputs.prompts, {})
-    return [Example(prompt, model.prompt_ids(prompt.messages), written) for prompt in usable]
+    return [Example(prompt, _kept(model.prompt_ids(prompt.messages)), written) for prompt in usable]
 
 
-def _ids(model: ResidentModel, one: PreferenceGroup | JudgedCompletion) -> tuple[Sequence[int], int]:
+def _kept(ids: Sequence[int]) -> array[int]:
+    """A prompt's ids in little memory: there may be very many prompts."""
+    return array("i", ids)
+
+
+def _ids(model: ResidentModel, one: PreferenceGroup | JudgedCompletion) -> tuple[array[int], int]:
     """Of its prompt, and how many there are of the completions."""
     completions = one.completions if isinstance(one, PreferenceGroup) else (one.completion,)
     behind = sum(len(ids_of(model, completion)) for completion in completions)
-    return model.prompt_ids(one.prompt.messages), behind
+    return _kept(model.prompt_ids(one.prompt.messages)), behind

@@ -9,7 +9,7 @@ import torch
 
 from desktop_rlhf.adapters.batches import tokens_at_once
 from desktop_rlhf.adapters.decoding import decoder
-from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
+from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack, shares_openings
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import TrainingInputs, group_ids, ids_of
 from desktop_rlhf.completions.sampling import most_rows
@@ -56,7 +56,7 @@ def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, i
         value = int(settings[WRITTEN])
         while (value := value * 3 // 4) >= SHORTEST:
             copies, prompts = int(settings["completions_per_prompt"]), int(settings["prompts_per_update"])
-            together = max(1, min(most // (prompt + value * copies), prompts))
+            together = _together(inputs.model, most, prompt + value * copies, prompts)
             yield WRITTEN, value, [((prompt, value, copies), together)]
         return
     sizes = sorted(_sizes(inputs), key=lambda size: size[0] + size[1])
@@ -66,8 +66,19 @@ def _candidates(spec: LoraSpec, inputs: TrainingInputs) -> Iterator[tuple[str, i
         kept = (size for size in sizes if size[0] + size[1] <= value)
         alone = max(kept, key=lambda size: size[0] + size[1] * size[2])
         # A forward that several share, at worst each completion of a step with as much before it as is allowed.
-        together = max(1, min(tokens_at_once(inputs.model, value) // value, int(settings["batch_size"]) * alone[2]))
+        rows = int(settings["batch_size"]) * alone[2]
+        together = _together(inputs.model, tokens_at_once(inputs.model, value), value, rows)
         yield "max_length", value, [(alone, 1), ((1, value - 1, 1), together)]
+
+
+def _together(model: ResidentModel, most: int, size: int, rows: int) -> int:
+    """How many examples of ``size`` tokens are tried in one forward, of at most ``rows``.
+
+    Where prompts may share what they begin with, it is one more than goes without: what they share makes room for
+    others, and as many as ``most`` tokens are computed.
+    """
+    filled = -(-most // size) if shares_openings(model) else most // size
+    return max(1, min(filled, rows))
 
 
 def _longest_prompt(inputs: TrainingInputs) -> int:
@@ -106,7 +117,8 @@ def _fits(model: ResidentModel, size: Size, rows: int) -> bool:
     """Whether one forward and backward of so many examples, over made-up ids, goes through."""
     model.take_role(Role("trial", trainable=True))
     prompt, completion, count = size
-    packed = pack([([0] * max(prompt, 1), [[0] * completion] * count)] * rows, model.device)
+    # Prompts that begin alike would be computed in part only.
+    packed = pack([([row % 2] * max(prompt, 1), [[0] * completion] * count) for row in range(rows)], model.device)
     return _without_running_out(
         lambda: completion_logprobs(model, hidden_states(model, packed), packed).sum().backward()
     )

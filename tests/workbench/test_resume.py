@@ -242,18 +242,21 @@ def test_that_a_resumed_run_tells_of_other_versions(labelled, work, command, mon
     assert "desktop_rlhf" in note
 
 
-def test_that_no_example_of_a_smaller_setting_that_is_tried_is_longer_than_it_allows(monkeypatch) -> None:
+@pytest.mark.parametrize("shares", [False, True], ids=["each prompt by itself", "what prompts begin with once"])
+def test_that_no_example_of_a_smaller_setting_that_is_tried_is_longer_than_it_allows(shares, monkeypatch) -> None:
     """However many tokens share a forward: beyond the positions that a model has learned there are none."""
     sizes = [(20, length, 2) for length in range(30, 500, 10)]
     monkeypatch.setattr(smaller_setting, "_sizes", lambda inputs: iter(sizes))
     monkeypatch.setattr(smaller_setting, "tokens_at_once", lambda model, value: 1536)
-    found = list(smaller_setting._candidates(DpoSpec(batch_size=4), SimpleNamespace(model=None)))
+    model = SimpleNamespace(fused=object() if shares else None, device=torch.device("cpu"))
+    found = list(smaller_setting._candidates(DpoSpec(batch_size=4), SimpleNamespace(model=model)))
     assert len(found) > 3
     for name, value, largest in found:
         assert name == "max_length"
         for (prompt, completion, _), _ in largest:
             assert prompt + completion <= value
-        assert largest[-1][1] == min(1536 // value, 8)  # no more than the completions of a step
+        # No fewer than go together at most, and no more than the completions of a step.
+        assert largest[-1][1] == min(math.ceil(1536 / value) if shares else 1536 // value, 8)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,26 @@
 from __future__ import annotations
 
+from array import array
+from dataclasses import replace
+from types import SimpleNamespace
+
+import torch
+
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.workbench.sample_of_data import Example, Whole
 
+MODEL = SimpleNamespace(fused=object(), device=torch.device("cpu"))
+
 
 def whole(tokens, batch: int = 2, most: int = 512, name: str = "groups", bad: int = 0):
-    inputs = TrainingInputs(None, None, (), (), None, None)
-    examples = [Example(f"{place}", size, place >= bad) for place, size in enumerate(sorted(tokens))]
-    return Whole(inputs, name, examples, batch, most)
+    """Examples of so many tokens, their prompts each of one token of its own."""
+    kinds = [(Example(f"{place}", array("i", [place]), size - 1), place) for place, size in enumerate(sorted(tokens))]
+    return of_examples([replace(one, kind=place >= bad) for one, place in kinds], batch, most, name)
+
+
+def of_examples(examples: list[Example], batch: int, most: int, name: str = "groups"):
+    ordered = sorted(examples, key=lambda one: one.tokens)
+    return Whole(TrainingInputs(MODEL, None, (), (), None, None), name, ordered, batch, most)
 
 
 def sizes(part) -> list[int]:
@@ -42,3 +55,16 @@ def test_that_the_largest_batch_is_the_one_of_which_most_goes_through_the_model_
     assert sizes(whole([10, 20, 250, 250, 300, 300]).largest()) == [250, 250]
     assert sizes(whole([10, 20, 250, 250, 300, 300], most=100).largest()) == [300, 300]
     assert sizes(whole([10, 20, 250, 250, 300, 300], name="prompts").largest()) == [250, 250]
+
+
+def test_that_the_largest_batch_is_told_by_what_is_computed_of_it() -> None:
+    opening = list(range(200))
+    alike = [Example("alike", array("i", [*opening, number]), 59) for number in (1, 2)]  # 320 are computed of both
+    apart = [Example("apart", array("i", [number] * 400), 100) for number in (3, 4)]  # each goes alone
+    assert {one.source for one in of_examples([*alike, *apart], 2, 512).largest().examples} == {"apart"}
+
+
+def test_that_the_largest_batch_is_of_prompts_that_a_run_may_bring_together() -> None:
+    judged = [Example(f"{number}", array("i", [number] * 220), 30) for number in range(4) for _ in range(4)]
+    assert {one.source for one in of_examples(judged, 4, 512).largest().examples} == {"0", "1", "2", "3"}
+    assert len(of_examples(judged[:4], 4, 512).largest().examples) == 4  # there is but one prompt
