@@ -41,21 +41,22 @@ measured with a model of 1.5 billion weights."""
 SHARE = 0.5
 """Of what the weights leave of a card; the rest is for padding, the vocabulary and other programs."""
 
+SEEN = 16
+"""As a token counts so many of an opening that a row sees and does not compute: attention keeps something of them."""
+
 Ids: TypeAlias = tuple[Sequence[int], Sequence[Sequence[int]]]
 """Of a prompt, and of each completion behind it."""
 
 
-def tokens_at_once(
-    model: ResidentModel, max_length: int, most: int | None = None, in_bfloat16: int = IN_BFLOAT16
-) -> int:
+def tokens_at_once(model: ResidentModel, max_length: int, most: int | None = None) -> int:
     """How many tokens may share a forward.
 
-    On the CPU it is ``most``, by default ``MOST_TOKENS``, and no more than ``max_length``, in bfloat16 ``in_bfloat16``
+    On the CPU it is ``most``, by default ``MOST_TOKENS``, and no more than ``max_length``, in bfloat16 ``IN_BFLOAT16``
     times as many. On CUDA it is what a card of that size has room for, beside the model.
     """
     if model.device.type == "cuda":
         return tokens_on_a_card(model, torch.cuda.get_device_properties(model.device).total_memory)
-    return min(most or MOST_TOKENS, max_length) * (in_bfloat16 if model.base.dtype == torch.bfloat16 else 1)
+    return min(most or MOST_TOKENS, max_length) * (IN_BFLOAT16 if model.base.dtype == torch.bfloat16 else 1)
 
 
 def tokens_on_a_card(model: ResidentModel, total: int) -> int:
@@ -69,12 +70,13 @@ def micro_batches(model: ResidentModel, examples: Sequence[Ids], most: int) -> l
     """Places of neighbouring examples that go through the model together; one of more than ``most`` tokens goes alone.
 
     There are as few as ``most`` tokens in each allow, and with so few the largest, which takes most memory, has as few
-    tokens as can be. Those of an opening count once where the forward reads it once.
+    tokens as can be. Where the forward computes an opening once, it counts little in the rows but the first.
     """
     sizes = [len(prompt) + sum(map(len, completions)) for prompt, completions in examples]
     shared = [0] * len(sizes)
     if shares_openings(model):
-        shared[1:] = [alike(one, other) for (one, _), (other, _) in pairwise(examples)]
+        common = (alike(one, other) for (one, _), (other, _) in pairwise(examples))
+        shared[1:] = [count - count // SEEN for count in common]
     fewest = len(_filled(sizes, shared, most))
     enough = bisect_left(range(most), True, key=lambda limit: len(_filled(sizes, shared, limit)) == fewest)
     return _filled(sizes, shared, enough)
@@ -84,7 +86,7 @@ def _filled(sizes: Sequence[int], shared: Sequence[int], limit: int) -> list[ran
     """One micro-batch after another, each as full as ``limit`` tokens allow.
 
     Args:
-        shared: with how many tokens each prompt begins as the one before it does.
+        shared: how many tokens each example is spared behind the one before it, as their prompts begin alike.
     """
     start, tokens, opening = 0, 0, inf
     found = []
@@ -164,8 +166,9 @@ def pair_means(model: ResidentModel, batch: GroupBatch) -> tuple[Tensor, Tensor]
 class References:
     """Log-probabilities under the frozen start, each computed once.
 
-    Sums are rounded by what goes through the model together. What does so here depends on the data, on a card also on
-    its size, and not on the order of training, so that a run that goes on finds the same references to the last bit.
+    Sums are rounded by what goes through the model together. What does so here depends on the data, on how the model
+    computes them and on a card's size, and not on the order of training, so that a run that goes on finds the same
+    references to the last bit.
 
     Args:
         reference: the adapter that is the frozen start; None is the base.

@@ -38,8 +38,6 @@ LOWEST_KL = -0.5  # nats; a mean closer to 0 is not worth an alarm
 MOST_TOKENS = 192
 """In one forward with its backward, on the CPU in float32. Fewer than stored data is allowed: that spares a third of a
 gigabyte and costs a tenth of the time of learning."""
-IN_BFLOAT16 = 3
-"""Times as many in bfloat16, where a forward of few tokens takes little less time than one of twice as many."""
 
 WRITING, SCORING, LEARNING = 0.4, 0.2, 0.4  # shares of an update's time, for the progress bar
 
@@ -88,7 +86,7 @@ def _ids(prompt_ids: Sequence[int], drawn: Sequence[Drawn]) -> Ids:
 
 def rollout_tokens(model: ResidentModel, spec: RolloutSpec) -> int:
     """How many tokens of a rollout may share a forward."""
-    return tokens_at_once(model, spec.max_length, MOST_TOKENS, IN_BFLOAT16)
+    return tokens_at_once(model, spec.max_length, MOST_TOKENS)
 
 
 def packs(
