@@ -32,7 +32,8 @@ class Packed:
         mask:        [N, C] bool, True = a real completion token.
         last:        [N] which of the S is each completion's last token.
         lengths:     tokens of each row's prompt, and of each of its completions.
-        opening:     tokens with which every prompt begins and that are computed once, in the first row.
+        opening:     tokens with which every prompt begins and whose states stand in the first row alone. Only the
+                     fused forward is spared the others.
     """
 
     input_ids: Tensor
@@ -69,17 +70,19 @@ def alike(one: Sequence[int], other: Sequence[int]) -> int:
     return count if count >= SHORTEST_OPENING else 0
 
 
-def opening_of(prompts: Sequence[Sequence[int]], device: torch.device) -> int:
-    """With how many tokens all prompts begin that are computed once on a device.
+def computes_once(device: torch.device) -> bool:
+    """Whether an opening may be computed once on a device. On a GPU rows lie side by side, each with its own."""
+    return device.type == "cpu"
 
-    On a GPU it is none: there rows lie side by side, each with its own.
-    """
-    return min(map(alike, prompts, prompts[1:]), default=0) if device.type == "cpu" else 0
+
+def opening_of(prompts: Sequence[Sequence[int]], device: torch.device) -> int:
+    """With how many tokens all prompts begin that are computed once on a device."""
+    return min(map(alike, prompts, prompts[1:]), default=0) if computes_once(device) else 0
 
 
 def shares_openings(model: ResidentModel) -> bool:
     """Whether a forward of the model computes an opening once."""
-    return model.fused is not None and model.device.type == "cpu"
+    return model.fused is not None and computes_once(model.device)
 
 
 def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device: torch.device | str = "cpu") -> Packed:
@@ -145,14 +148,23 @@ def hidden_states(model: ResidentModel, packed: Packed) -> Tensor:
     return model.fused(ids, positions, packed.lengths, model.role.adapter, packed.opening).float()
 
 
+def rows_of(hidden: Tensor, places: Tensor) -> Tensor:
+    """[..., H] of [S, H] states at [...] places.
+
+    Its backward adds one after another. That of an index adds in several threads at once, in an order of chance, which
+    is in the last bit of what several completions say of their prompt's last token.
+    """
+    return hidden.index_select(0, places.flatten()).view(*places.shape, -1)
+
+
 def predicting_states(hidden: Tensor, packed: Packed) -> Tensor:
     """[N, C, H] hidden states that predict each completion token."""
-    return hidden[packed.before]
+    return rows_of(hidden, packed.before)
 
 
 def completion_scores(model: ResidentModel, hidden: Tensor, packed: Packed, temperature: float = 1.0) -> TokenScores:
     """What is said of the M real completion tokens, [M] each; the vocabulary is projected nowhere else."""
-    rows = hidden[packed.before[packed.mask]]
+    rows = rows_of(hidden, packed.before[packed.mask])
     return model.vocabulary.scores(rows, packed.targets[packed.mask], temperature)
 
 
