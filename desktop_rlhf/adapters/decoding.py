@@ -1,8 +1,8 @@
 """Decoders: they read prompts and then take one token a row at a time, for many rows at once.
 
-A row is one completion. The fused decoder reads each prompt once however many completions it gets, without padding,
-and keeps what was read in memory that is laid out once. It is there where the fused forward is; elsewhere the model's
-own forward decodes, a batch at a time.
+A row is one completion. The fused decoder reads each prompt once however many completions it gets, without padding and
+without what other prompts begin with too, and keeps what was read in memory that is laid out once. It is there where
+the fused forward is; elsewhere the model's own forward decodes, a batch at a time.
 """
 
 from __future__ import annotations

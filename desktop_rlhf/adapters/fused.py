@@ -33,7 +33,7 @@ MULTIPLE = {torch.float32: 8, torch.bfloat16: TILE}
 
 
 class FusedTrunk:
-    """The trunk of a base, for whole rows at once. Make it with ``of``."""
+    """The trunk of a base, for packed rows. Make it with ``of``."""
 
     def __init__(self, base: Any) -> None:
         config = base.config

@@ -34,7 +34,7 @@ class RewardHead(nn.Module):
         self.pools_mean: Tensor
 
     def forward(self, hidden: Tensor, packed: Packed) -> Tensor:
-        """[B, T, H] to [N], one reward per packed completion."""
+        """[S, H] states of a packed forward to [N], one reward per completion."""
         pooled = mean_states(hidden, packed) if self.pools_mean else last_states(hidden, packed)
         return (pooled @ self.weight) * self.gain + self.bias
 

@@ -56,8 +56,8 @@ def said(command: Sequence[str | Path], folder: Path) -> dict[str, Any]:
         ProcessFailedError: it is not there, failed, or said nothing.
     """
     path = os.pathsep.join([str(ROOT / "packaging"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    # What the program sets for its own process is not the peer's.
-    inherited = {name: value for name, value in os.environ.items() if name not in OF_THE_LIBRARY}
+    # What the program sets for its own process is not the peer's; what a person set is everybody's.
+    inherited = {name: value for name, value in os.environ.items() if OF_THE_LIBRARY.get(name) != value}
     environ = inherited | {"PYTHONPATH": path, "TRL_EXPERIMENTAL_SILENCE": "1"}
     try:
         ended = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)

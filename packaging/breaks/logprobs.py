@@ -66,8 +66,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
     ),
     Row(
         "L3",
-        "Neither padding nor what stands beside a completion changes its log-probabilities, nor that what several "
-        "prompts begin with is computed once, under absolute and under "
+        "Neither padding nor what stands beside a completion changes its log-probabilities, and neither does computing "
+        "once what several prompts begin with, under absolute and under "
         "rotary positions: within 1e-5 nats in float32, the format of everything behind the trunk. A trunk in bfloat16 "
         "is held to 0.15 nats of that in float32 on a tiny random model.",
         (

@@ -152,5 +152,3 @@ def test_that_every_device_and_format_gets_the_attention_that_is_fastest_there()
     assert isinstance(attention_over([(5, (3,))], wide), PieceAttention)
     for like in (short, wide):
         assert isinstance(attention_over([(5, (3,))], like.to("meta")), RowAttention)
-        # Rows side by side have no place for what they share.
-        assert not isinstance(attention_over([(5, (3,)), (6, ())], like.to("meta"), opening=3), RowAttention)
