@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from desktop_rlhf.adapters.packing import alike, completion_logprobs, hidden_states, pack
+from desktop_rlhf.adapters.packing import alike, completion_logprobs, hidden_states, pack, rows_of
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.records.errors import EmptyCompletionError
 
@@ -85,6 +85,24 @@ def test_that_every_completion_token_is_predicted_by_the_one_before_it() -> None
         assert ids[last] == completion[-1]
         assert last == places[len(completion) - 1] + 1
     assert all(one < other for one, other in pairwise(packed.last.tolist()))
+
+
+def test_that_what_many_say_of_one_state_adds_up_to_the_same_bits_every_time() -> None:
+    """A prompt's last token predicts the first of each completion; the backward of an index adds in any order."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(400, 576, generator=generator).requires_grad_()
+    places, weights = (
+        torch.randint(0, 30, (40, 100), generator=generator),
+        torch.randn(40, 100, 576, generator=generator),
+    )
+    assert torch.equal(rows_of(hidden, places), hidden[places])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = [torch.autograd.grad((rows_of(hidden, places) * weights).sum(), hidden)[0] for _ in range(10)]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0], again) for again in found[1:])
 
 
 def test_that_the_end_token_is_kept_though_it_equals_the_pad_token(resident) -> None:

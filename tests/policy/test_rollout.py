@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from desktop_rlhf.adapters.packing import pack
-from desktop_rlhf.adapters.resident import Role
+from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.completions.sampling import Drawn
 from desktop_rlhf.numerics.advantages import group_relative, leave_one_out
@@ -280,3 +280,21 @@ def test_that_a_kl_is_doubted_only_below_what_chance_explains(per_token, doubtfu
         for known, ratio in zip((episode((4, 5, 4), 0), episode((4, 5, 4), 1)), per_token, strict=True)
     ]
     assert kl_in_doubt(episodes) is doubtful
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_that_prompts_that_begin_alike_are_scored_and_learned_from_to_the_same_bits(llama, dtype) -> None:
+    """So that the first ratio is 1 where an opening is computed once, too."""
+    model = ResidentModel(llama.base.to(dtype), llama.tokenizer)
+    model.new_adapter("policy", rank=4, alpha=8, seed=0)
+    opening = list(range(60, 84))
+    packed = pack([([*opening, row], [[7, 8, 9 + row], [30 + row] * 5, [1]]) for row in range(40, 48)])
+    assert packed.opening == len(opening)
+    model.take_role(Role("policy", trainable=True))
+    with torch.no_grad():
+        for parameter in model.trainable_parameters():
+            parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+        old, _, _ = evaluate(model, packed, 0.7)
+    new, _, _ = evaluate(model, packed, 0.7)
+    assert new.requires_grad
+    assert torch.equal(new.detach(), old)
