@@ -42,7 +42,8 @@ SHARE = 0.5
 """Of what the weights leave of a card; the rest is for padding, the vocabulary and other programs."""
 
 SEEN = 16
-"""As a token counts so many of an opening that a row sees and does not compute: attention keeps something of them."""
+"""So many tokens of an opening count as one in each further row, which sees them and does not compute them: attention
+keeps something of them for it."""
 
 Ids: TypeAlias = tuple[Sequence[int], Sequence[Sequence[int]]]
 """Of a prompt, and of each completion behind it."""

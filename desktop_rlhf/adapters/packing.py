@@ -151,8 +151,8 @@ def hidden_states(model: ResidentModel, packed: Packed) -> Tensor:
 def rows_of(hidden: Tensor, places: Tensor) -> Tensor:
     """[..., H] of [S, H] states at [...] places.
 
-    Its backward adds one after another. That of an index adds in several threads at once, in an order of chance, which
-    is in the last bit of what several completions say of their prompt's last token.
+    Its backward adds one after another. That of an index adds in several threads at once, in an order of chance: where
+    several completions add to their prompt's last token, the last bit of its gradient would change from run to run.
     """
     return hidden.index_select(0, places.flatten()).view(*places.shape, -1)
 
