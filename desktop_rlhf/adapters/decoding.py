@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor
-from torch.nn.functional import linear, pad, rms_norm, scaled_dot_product_attention, silu
+from torch.nn.functional import pad, rms_norm, scaled_dot_product_attention, silu
 from transformers import DynamicCache
 
 from desktop_rlhf.adapters.attention import attention_over
-from desktop_rlhf.adapters.fused import FusedTrunk, beside, rotated
+from desktop_rlhf.adapters.fused import FusedTrunk, Layer, rotated
 from desktop_rlhf.adapters.packing import opening_of
 from desktop_rlhf.adapters.precision import TILE, rounded_up
 from desktop_rlhf.adapters.recording import Recordings
@@ -145,7 +144,7 @@ class FusedDecoder:
         if recordings:
             rows, longest = rounded_up(rows, ROWS_TOGETHER), rounded_up(longest, WIDTH)
         self._embed, self._norm = own.embed_tokens, own.norm
-        self._layers = [_Layer(layer, adapter) for layer in own.layers]
+        self._layers = [_Layer(layer, adapter) for layer in trunk.layers]
         self._heads, self._key_heads = trunk.heads, trunk.key_heads
         self._size = self._layers[0].values_size // self._key_heads
         shape = (len(self._layers), rows, self._key_heads, longest, self._size)
@@ -239,7 +238,8 @@ class FusedDecoder:
         turn = self._cos[positions], self._sin[positions]
         for number, layer in enumerate(self._layers):
             normed = rms_norm(x, x.shape[-1:], layer.attention_norm, layer.eps)
-            query, key, value = (part.unflatten(-1, (-1, self._size)) for part in layer.query_key_value(normed))
+            parts = layer.query_key_value(normed)
+            query, key, value = (part.contiguous().unflatten(-1, (-1, self._size)) for part in parts)
             seen = attend(number, rotated(query, *turn)[:count], rotated(key, *turn)[:count], value[:count])
             x = x + layer.out(pad(seen, (0, 0, 0, spare)) if spare else seen)[0]
             normed = rms_norm(x, x.shape[-1:], layer.mlp_norm, layer.eps)
@@ -255,46 +255,14 @@ def _spare(count: int, like: Tensor) -> int:
     return rounded_up(count, ROWS_TOGETHER if count <= TILE else TILE) - count
 
 
-class _Products:
-    """Layers that read the same input, under an adapter or none.
-
-    The adapter stays beside the base's weights, as in training: folded into a copy of them it would cost as much memory
-    as they do, and in bfloat16 most of it would be lost, being less than the last place of a weight.
-    """
-
-    @torch.no_grad()
-    def __init__(self, modules: Sequence[Any], adapter: str | None) -> None:
-        bases = [module.base_layer if isinstance(module, LoraLayer) else module for module in modules]
-        self._weights = [(base.weight, base.bias) for base in bases]
-        self._down: Tensor | None = None
-        self._ups: list[Tensor] = []
-        if adapter is None:
-            return
-        dtype = bases[0].weight.dtype
-        self._down = torch.cat([module.lora_A[adapter].weight for module in modules]).to(dtype)
-        self._ups = [(module.lora_B[adapter].weight * module.scaling[adapter]).to(dtype) for module in modules]
-
-    def __call__(self, x: Tensor) -> list[Tensor]:
-        """[N, H] to [N, outputs] of each."""
-        if self._down is None:
-            return [linear(x, weight, bias) for weight, bias in self._weights]
-        lows = linear(x, self._down).split([up.shape[1] for up in self._ups], dim=1)
-        return [
-            beside(low, up, bias).addmm_(x, weight.t())
-            for low, up, (weight, bias) in zip(lows, self._ups, self._weights, strict=True)
-        ]
-
-
 class _Layer:
-    """The weights of one layer; without an adapter they are the base's own, not copied."""
+    """The parts of one layer under an adapter; without one they are the base's own, not copied."""
 
-    def __init__(self, layer: Any, adapter: str | None) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
-        self.attention_norm = layer.input_layernorm.weight
-        self.mlp_norm = layer.post_attention_layernorm.weight
-        self.eps = layer.input_layernorm.variance_epsilon
-        self.query_key_value = _Products([attention.q_proj, attention.k_proj, attention.v_proj], adapter)
-        self.out = _Products([attention.o_proj], adapter)
-        self.gate_up = _Products([mlp.gate_proj, mlp.up_proj], adapter)
-        self.down = _Products([mlp.down_proj], adapter)
-        self.values_size = attention.v_proj.out_features
+    def __init__(self, layer: Layer, adapter: str | None) -> None:
+        self.attention_norm, self.mlp_norm = layer.attention_norm.weight, layer.mlp_norm.weight
+        self.eps = layer.attention_norm.variance_epsilon
+        self.query_key_value = layer.query_key_value.under(adapter)
+        self.out = layer.out.under(adapter)
+        self.gate_up = layer.gate_up.under(adapter)
+        self.down = layer.down.under(adapter)
+        self.values_size = layer.query_key_value.outputs[-1]

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor
-from torch.nn.functional import linear, pad, silu
+from torch.nn.functional import pad
 
 from desktop_rlhf.adapters.attention import Row, attention_over
+from desktop_rlhf.adapters.linears import Joined, Linears, SwiGlu, Weighed
 from desktop_rlhf.adapters.precision import TILE, rounded_up
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 """Largest difference from the model's own forward, as a share of the hidden states' length."""
 
 TRIED = 24  # tokens
+USUAL_RANK = 16
+"""Of adapters; for larger ones the weights are moved again."""
 
 MULTIPLE = {torch.float32: 8, torch.bfloat16: TILE}
 """Numbers of tokens are rounded up to it."""
@@ -40,6 +42,9 @@ class FusedTrunk:
         self.trunk = base.base_model
         self.heads = config.num_attention_heads
         self.key_heads = config.num_key_value_heads
+        self.layers = [Layer(layer) for layer in self.trunk.layers]
+        self._room = 0
+        self.make_room(USUAL_RANK)
 
     @classmethod
     def of(cls, base: Any) -> FusedTrunk | None:
@@ -61,6 +66,20 @@ class FusedTrunk:
             return None
         return made
 
+    def make_room(self, rank: int) -> None:
+        """Move the weights to where adapters of up to ``rank`` may lie behind them, if that is faster; see ``linears``.
+
+        All go to one memory at once, so that what they leave is one piece too, which other things can take.
+        """
+        weight = self.trunk.embed_tokens.weight
+        if rank <= self._room or weight.dtype != torch.bfloat16 or weight.device.type != "cpu":
+            return
+        linears = [own for layer in self.layers for own in layer.linears]
+        sizes = [own.size(rank) for own in linears]
+        for own, memory in zip(linears, weight.new_zeros(sum(sizes)).split(sizes), strict=True):
+            own.move_to(memory)
+        self._room = rank
+
     def __call__(
         self, ids: Tensor, positions: Tensor, rows: Sequence[Row], adapter: str | None, opening: int = 0
     ) -> Tensor:
@@ -74,23 +93,17 @@ class FusedTrunk:
         x = self.trunk.embed_tokens(ids)
         turn = self.rotation(positions)
         attend = attention_over(rows, x, opening=opening)
-        for layer in self.trunk.layers:
-            attention, mlp = layer.self_attn, layer.mlp
-            queries, keys, values = _lora_linears(
-                (attention.q_proj, attention.k_proj, attention.v_proj),
-                _Weighed(layer.input_layernorm.weight),
-                (_normed(layer.input_layernorm, x),),
-                adapter,
-            )
+        for layer in self.layers:
+            normed = _normed(layer.attention_norm, x)
+            queries, keys, values = layer.query_key_value(Weighed(layer.attention_norm.weight), (normed,), adapter)
             query = rotated(queries.unflatten(-1, (self.heads, -1)), *turn)
             key = rotated(keys.unflatten(-1, (self.key_heads, -1)), *turn)
             value = values.unflatten(-1, (self.key_heads, -1))
             seen = attend(query, key, value)
-            x = x + _lora_linears((attention.o_proj,), _Joined(), seen, adapter)[0]
-            normed = _normed(layer.post_attention_layernorm, x)
-            weighed = _Weighed(layer.post_attention_layernorm.weight)
-            gate, up = _lora_linears((mlp.gate_proj, mlp.up_proj), weighed, (normed,), adapter)
-            x = x + _lora_linears((mlp.down_proj,), _SwiGlu(), (gate, up), adapter)[0]
+            x = x + layer.out(Joined(), seen, adapter)[0]
+            normed = _normed(layer.mlp_norm, x)
+            gate, up = layer.gate_up(Weighed(layer.mlp_norm.weight), (normed,), adapter)
+            x = x + layer.down(SwiGlu(), (gate, up), adapter)[0]
         return _normed(self.trunk.norm, x[:count]) * self.trunk.norm.weight
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,6 +112,19 @@ class FusedTrunk:
         cos, sin = self.trunk.rotary_emb(weight[:1].unsqueeze(0), position_ids=positions.unsqueeze(0))
         half = cos.shape[-1] // 2  # the two halves are the same
         return cos[0, :, None, :half].to(weight.dtype), sin[0, :, None, :half].to(weight.dtype)
+
+
+class Layer:
+    """The parts of one layer, under the names of what they do."""
+
+    def __init__(self, layer: Any) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.attention_norm, self.mlp_norm = layer.input_layernorm, layer.post_attention_layernorm
+        self.query_key_value = Linears(attention, "q_proj", "k_proj", "v_proj")
+        self.out = Linears(attention, "o_proj")
+        self.gate_up = Linears(mlp, "gate_proj", "up_proj")
+        self.down = Linears(mlp, "down_proj")
+        self.linears = (self.query_key_value, self.out, self.gate_up, self.down)
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -115,129 +141,7 @@ def _normed(module: Any, x: Tensor) -> Tensor:
     return made
 
 
-def _lora_linears(
-    modules: Sequence[Any], entrance: _Entrance, inputs: tuple[Tensor, ...], adapter: str | None
-) -> tuple[Tensor, ...]:
-    """What each of some layers makes of the same ``entrance(*inputs)``."""
-    bases = [module.base_layer if isinstance(module, LoraLayer) else module for module in modules]
-    if adapter is None:
-        x = entrance(*inputs)
-        return tuple(linear(x, base.weight, base.bias) for base in bases)
-    factors = [own[adapter].weight for module in modules for own in (module.lora_A, module.lora_B)]
-    frozen = [(base.weight, base.bias, module.scaling[adapter]) for base, module in zip(bases, modules, strict=True)]
-    made: tuple[Tensor, ...] = _LoraLinears.apply(entrance, frozen, len(inputs), *inputs, *factors)
-    return made
-
-
-class _Entrance(Protocol):
-    """What a linear layer reads, made of tensors that are kept anyway, so that it is not kept itself."""
-
-    def __call__(self, *inputs: Tensor) -> Tensor: ...
-
-    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What it made, again, and from the gradient of that, which may be overwritten, the one of every input."""
-
-
-class _Joined:
-    """Pieces of [L, heads, D] one behind another, [N, heads * D]."""
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        return torch.cat(inputs).flatten(1)
-
-    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        parts = gradient.split([len(piece) for piece in inputs])
-        return self(*inputs), tuple(part.view_as(piece) for part, piece in zip(parts, inputs, strict=True))
-
-
-class _Weighed:
-    """Times the frozen weight of a norm."""
-
-    def __init__(self, weight: Tensor) -> None:
-        self.weight = weight
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        return inputs[0] * self.weight
-
-    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return self(*inputs), (gradient.mul_(self.weight),)
-
-
-class _SwiGlu:
-    """silu(gate) * up. Source: Shazeer (2020)."""
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        gate, up = inputs
-        return silu(gate).mul_(up)
-
-    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        gate, up = inputs
-        gated = silu(gate)
-        made = gated * up
-        return made, (torch.ops.aten.silu_backward(gradient * up, gate), gated.mul_(gradient))
-
-
 # Each of these keeps less for the backward than autograd would, and makes fewer passes over memory.
-
-
-def beside(low: Tensor, up: Tensor, bias: Tensor | None) -> Tensor:
-    """[N, out] what an adapter adds to a product with the base's weights, and a bias.
-
-    It is made first and that product is added to it, with sums in float32: what is learned at first is less than the
-    last place of a number in bfloat16, and would be lost in a product that was rounded already.
-    """
-    return torch.mm(low, up.t()) if bias is None else torch.addmm(bias, low, up.t())
-
-
-class _LoraLinears(torch.autograd.Function):
-    """x W^T + b + s (x A^T) B^T for several layers that read the same x, with every W frozen.
-
-    Their A's are one product and so are the gradients of these. A and B are float32 and are rounded to x's format where
-    they meet it. x is the entrance's and is made again for the backward, as are the A's side by side.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        entrance: _Entrance,
-        frozen: Sequence[tuple[Tensor, Tensor | None, float]],
-        count: int,
-        *inputs_and_factors: Tensor,
-    ) -> tuple[Tensor, ...]:
-        inputs, factors = inputs_and_factors[:count], inputs_and_factors[count:]
-        x = entrance(*inputs)
-        low = linear(x, torch.cat(factors[::2]).to(x.dtype))
-        ctx.save_for_backward(low, *inputs_and_factors)
-        ctx.entrance, ctx.frozen, ctx.count = entrance, frozen, count
-        lows = low.split([len(down) for down in factors[::2]], dim=1)
-        return tuple(
-            beside(own, (up * scale).to(x.dtype), bias).addmm_(x, weight.t())
-            for (weight, bias, scale), own, up in zip(frozen, lows, factors[1::2], strict=True)
-        )
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        low, *saved = ctx.saved_tensors
-        inputs, downs, ups = saved[: ctx.count], saved[ctx.count :: 2], saved[ctx.count + 1 :: 2]
-        ranks, scales = [len(down) for down in downs], [scale for _, _, scale in ctx.frozen]
-        to_low = torch.cat(
-            [own @ (up * scale).to(own.dtype) for own, up, scale in zip(gradients, ups, scales, strict=True)], dim=1
-        )
-        to_inputs: tuple[Tensor | None, ...] = (None,) * ctx.count
-        if ctx.needs_input_grad[3]:
-            to_x = to_low @ torch.cat(downs).to(to_low.dtype)
-            for own, (weight, _, _) in zip(gradients, ctx.frozen, strict=True):
-                to_x.addmm_(own, weight)
-            x, to_inputs = ctx.entrance.back(to_x, *inputs)
-        else:
-            x = ctx.entrance(*inputs)
-        to_factors: list[Tensor | None] = [None] * (2 * len(gradients))
-        if ctx.needs_input_grad[3 + ctx.count]:
-            to_factors[::2] = (to_low.t() @ x).float().split(ranks)
-            to_factors[1::2] = [
-                (low_own.t() @ own).t().float().mul_(scale)
-                for own, low_own, scale in zip(gradients, low.split(ranks, dim=1), scales, strict=True)
-            ]
-        return None, None, None, *to_inputs, *to_factors
 
 
 class _Rotation(torch.autograd.Function):

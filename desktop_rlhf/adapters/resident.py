@@ -81,6 +81,8 @@ class ResidentModel:
         """
         if Path(source).is_absolute() or Path(source).exists():
             check_model_folder(Path(source))
+        # Read by other threads, the weights would lie where what follows cannot take their place once they are moved.
+        os.environ.setdefault("HF_DEACTIVATE_ASYNC_LOAD", "1")
         try:
             safe = {"trust_remote_code": False, "local_files_only": bool(os.environ.get("HF_HUB_OFFLINE"))}
             tokenizer = AutoTokenizer.from_pretrained(source, **safe)
@@ -241,6 +243,8 @@ class ResidentModel:
         self._layers = [module for module in self.base.modules() if isinstance(module, LoraLayer)]
         for _, parameter in self._own[name]:
             parameter.data = parameter.data.float()  # peft takes the base's format, in which small steps are lost
+        if self.fused is not None:
+            self.fused.make_room(config.r)
         self.base.eval()
         self._set(role)
 

@@ -139,9 +139,26 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "In bfloat16 what an adapter adds meets a product that was rounded already",
                 "tests/adapters/test_decoding.py::"
                 "test_that_a_short_base_does_not_lose_the_little_that_an_adapter_says_at_first",
-                "desktop_rlhf/adapters/fused.py",
-                "beside(own, (up * scale).to(x.dtype), bias).addmm_(x, weight.t())",
-                "linear(x, weight, bias).addmm_(own, (up * scale).to(x.dtype).t())",
+                "desktop_rlhf/adapters/linears.py",
+                "return tuple(map(partial(linear, both), weights.split(self.outputs), biases))",
+                "lows = low.split([up.shape[1] for up in ups], dim=1) if ups else ()\n"
+                "            base = tuple(map(partial(linear, x), self.weights, biases))\n"
+                "            return tuple(b.addmm_(own, up.to(x.dtype).t()) for b, own, up in zip(base, lows, ups)) "
+                "or base",
+            ),
+            Break(
+                "In bfloat16 rows are written under what another adapter left behind the weights",
+                "tests/adapters/test_linears.py::test_that_rows_are_written_as_ever_while_others_learn_and_write",
+                "desktop_rlhf/adapters/linears.py",
+                "if ups and (speaker is None or self._speaker is None or self._speaker() is not speaker):",
+                "if ups and (speaker is None or self._speaker is None):",
+            ),
+            Break(
+                "In bfloat16 a layer's product has columns of another adapter in it",
+                "tests/adapters/test_linears.py::test_that_what_lay_behind_the_weights_before_changes_nothing",
+                "desktop_rlhf/adapters/linears.py",
+                "behind.zero_()",
+                "behind.detach()",
             ),
             Break(
                 "In the model's own forward padding is seen",

@@ -1,0 +1,253 @@
+"""Linear layers that read the same input, with a LoRA adapter or without, in as few products as that takes.
+
+A product of a few hundred rows costs a processor little more than reading and writing what goes through it, so the two
+small ones of an adapter cost nearly as much again as the base's. Where the base is in bfloat16 on a processor, what an
+adapter's A makes of an input is therefore laid behind that input and its B behind the weights, and the product of these
+is both at once, [x | x A^T] [W | s B]^T, with one sum in float32. Elsewhere the base's is added to the adapter's.
+
+Source: Hu et al., "LoRA" (2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import accumulate
+from typing import Any, Protocol
+from weakref import ref
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, silu
+
+
+class Entrance(Protocol):
+    """What a linear layer reads, made of tensors that are kept anyway, so that it is not kept itself."""
+
+    def __call__(self, *inputs: Tensor) -> Tensor: ...
+
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What it made, again, and from the gradient of that, which may be overwritten, the one of every input."""
+
+
+class Joined:
+    """Pieces of [L, heads, D] one behind another, [N, heads * D]."""
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(inputs).flatten(1)
+
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        parts = gradient.split([len(piece) for piece in inputs])
+        return self(*inputs), tuple(part.view_as(piece) for part, piece in zip(parts, inputs, strict=True))
+
+
+class Weighed:
+    """Times the frozen weight of a norm."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        return inputs[0] * self.weight
+
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return self(*inputs), (gradient.mul_(self.weight),)
+
+
+class SwiGlu:
+    """silu(gate) * up. Source: Shazeer (2020)."""
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        gate, up = inputs
+        return silu(gate).mul_(up)
+
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        gate, up = inputs
+        gated = silu(gate)
+        made = gated * up
+        return made, (torch.ops.aten.silu_backward(gradient * up, gate), gated.mul_(gradient))
+
+
+class Linears:
+    """Some linear layers of a base that read the same I numbers and make O of them together.
+
+    Their weights may be moved into one memory, [O, I + room], one layer's below another's. The base's parameters are
+    parts of it from then on, with the numbers that they had.
+    """
+
+    def __init__(self, parent: Any, *names: str) -> None:
+        self._parent, self._names = parent, names
+        self._bases = [getattr(parent, name) for name in names]
+        self._inputs: int = self._bases[0].in_features
+        self.outputs: list[int] = [base.out_features for base in self._bases]
+        self._together: Tensor | None = None
+        self._ranks: list[int] = []  # of the adapter that lies behind the weights
+        self._speaker: ref[Spoken] | None = None  # whose it is, if it never changes
+
+    def size(self, rank: int) -> int:
+        """How many numbers the weights are with room for adapters of up to ``rank``."""
+        return sum(self.outputs) * (self._inputs + rank * len(self._bases))
+
+    @torch.no_grad()
+    def move_to(self, memory: Tensor) -> None:
+        """Let the weights, and adapters behind them, lie in ``memory``, which is all 0."""
+        self._together = memory.view(sum(self.outputs), -1)
+        for base, rows in zip(self._bases, self._together.split(self.outputs), strict=True):
+            rows[:, : self._inputs] = base.weight
+            base.weight.data = rows[:, : self._inputs]
+        self._speaker = None
+
+    def __call__(self, entrance: Entrance, inputs: tuple[Tensor, ...], adapter: str | None) -> tuple[Tensor, ...]:
+        """[N, outputs] of each layer, what it makes of ``entrance(*inputs)``."""
+        if adapter is None:
+            return self.made_of(entrance(*inputs))
+        modules = self._modules
+        factors = [own[adapter].weight for module in modules for own in (module.lora_A, module.lora_B)]
+        scales = [module.scaling[adapter] for module in modules]
+        made: tuple[Tensor, ...] = _LoraLinears.apply(self, entrance, scales, len(inputs), *inputs, *factors)
+        return made
+
+    def under(self, adapter: str | None) -> Spoken:
+        """The layers with an adapter as it is now, whatever is learned afterwards."""
+        return Spoken(self, self._modules, adapter)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The base's, [outputs, I] of each layer."""
+        return [base.weight for base in self._bases]
+
+    def made_of(
+        self, x: Tensor, low: Tensor | None = None, ups: Sequence[Tensor] = (), speaker: Spoken | None = None
+    ) -> tuple[Tensor, ...]:
+        """[N, outputs] of each layer, from [N, I] ``x`` and [N, ranks] ``low``, what an adapter's A's made of it.
+
+        Args:
+            ups:     [outputs, rank] of each layer, its B with the adapter's scale in it.
+            speaker: who has the same ``ups`` at every call, and will not keep one layer's result without the others'.
+        """
+        biases = [base.bias for base in self._bases]
+        if self._together is None:
+            if low is None:
+                return tuple(map(partial(linear, x), self.weights, biases))
+            lows = low.split([up.shape[1] for up in ups], dim=1)
+            return tuple(
+                _beside(own, up.to(x.dtype), bias).addmm_(x, weight.t())
+                for own, up, weight, bias in zip(lows, ups, self.weights, biases, strict=True)
+            )
+        weights = self._with_behind(ups, speaker)
+        both = x if low is None else _side_by_side(x, low)
+        if speaker is None:
+            return tuple(map(partial(linear, both), weights.split(self.outputs), biases))
+        # With few rows, a token in each column: the library then takes the weights as they lie.
+        if biases[0] is None:
+            columns = torch.mm(weights, both.t())
+        else:
+            columns = torch.addmm(torch.cat(biases).unsqueeze(1), weights, both.t())
+        return tuple(part.t() for part in columns.split(self.outputs))
+
+    def _with_behind(self, ups: Sequence[Tensor], speaker: Spoken | None) -> Tensor:
+        """[O, I + ranks] the weights, and behind those of each layer its own of ``ups``."""
+        assert self._together is not None
+        ranks = [up.shape[1] for up in ups]
+        width = self._inputs + sum(ranks)
+        if ups and (speaker is None or self._speaker is None or self._speaker() is not speaker):
+            behind = self._together[:, self._inputs : width]
+            if ranks != self._ranks:
+                behind.zero_()  # the other layers' columns, which lay elsewhere
+            for rows, up, end in zip(behind.split(self.outputs), ups, accumulate(ranks), strict=True):
+                rows[:, end - up.shape[1] : end] = up
+            self._ranks, self._speaker = ranks, None if speaker is None else ref(speaker)
+        return self._together[:, :width]
+
+    @property
+    def _modules(self) -> list[Any]:
+        """The layers as they are called: since an adapter was attached, peft's."""
+        return [getattr(self._parent, name) for name in self._names]
+
+
+class Spoken:
+    """Some layers under one adapter or none, for a few rows at a time.
+
+    The adapter stays apart from the weights, as in training: folded into a copy of them it would cost as much memory as
+    they do, and in bfloat16 most of it would be lost, being less than the last place of a weight.
+    """
+
+    @torch.no_grad()
+    def __init__(self, layers: Linears, modules: Sequence[Any], adapter: str | None) -> None:
+        self._layers = layers
+        self._down: Tensor | None = None
+        self._ups: list[Tensor] = []
+        if adapter is None:
+            return
+        dtype = layers.weights[0].dtype
+        self._down = torch.cat([module.lora_A[adapter].weight for module in modules]).to(dtype)
+        self._ups = [(module.lora_B[adapter].weight * module.scaling[adapter]).to(dtype) for module in modules]
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        """[N, I] to [N, outputs] of each layer."""
+        low = None if self._down is None else linear(x, self._down)
+        return self._layers.made_of(x, low, self._ups, speaker=self)
+
+
+def _side_by_side(x: Tensor, low: Tensor) -> Tensor:
+    """[N, I + ranks], laid out as [N, I] x is."""
+    return torch.cat((x, low), dim=1) if x.is_contiguous() else torch.cat((x.t(), low.t())).t()
+
+
+def _beside(low: Tensor, up: Tensor, bias: Tensor | None) -> Tensor:
+    """[N, out] what an adapter adds to a product with the base's weights, and a bias.
+
+    It is made first and that product is added to it, with sums in float32: what is learned at first is less than the
+    last place of a number in bfloat16, and would be lost in a product that was rounded already.
+    """
+    return torch.mm(low, up.t()) if bias is None else torch.addmm(bias, low, up.t())
+
+
+class _LoraLinears(torch.autograd.Function):
+    """x W^T + b + s (x A^T) B^T for several layers that read the same x, with every W frozen.
+
+    Their A's are one product and so are the gradients of these. A and B are float32 and are rounded to x's format where
+    they meet it. It keeps less for the backward than autograd would: x is the entrance's and is made again, as are the
+    A's side by side.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        layers: Linears,
+        entrance: Entrance,
+        scales: Sequence[float],
+        count: int,
+        *inputs_and_factors: Tensor,
+    ) -> tuple[Tensor, ...]:
+        inputs, factors = inputs_and_factors[:count], inputs_and_factors[count:]
+        x = entrance(*inputs)
+        low = linear(x, torch.cat(factors[::2]).to(x.dtype))
+        ctx.save_for_backward(low, *inputs_and_factors)
+        ctx.layers, ctx.entrance, ctx.scales, ctx.count = layers, entrance, scales, count
+        return layers.made_of(x, low, [up * scale for up, scale in zip(factors[1::2], scales, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        low, *saved = ctx.saved_tensors
+        inputs, downs, ups = saved[: ctx.count], saved[ctx.count :: 2], saved[ctx.count + 1 :: 2]
+        ranks = [len(down) for down in downs]
+        to_low = torch.cat(
+            [own @ (up * scale).to(own.dtype) for own, up, scale in zip(gradients, ups, ctx.scales, strict=True)], dim=1
+        )
+        to_inputs: tuple[Tensor | None, ...] = (None,) * ctx.count
+        if ctx.needs_input_grad[4]:
+            to_x = to_low @ torch.cat(downs).to(to_low.dtype)
+            for own, weight in zip(gradients, ctx.layers.weights, strict=True):
+                to_x.addmm_(own, weight)
+            x, to_inputs = ctx.entrance.back(to_x, *inputs)
+        else:
+            x = ctx.entrance(*inputs)
+        to_factors: list[Tensor | None] = [None] * (2 * len(gradients))
+        if ctx.needs_input_grad[4 + ctx.count]:
+            to_factors[::2] = (to_low.t() @ x).float().split(ranks)
+            to_factors[1::2] = [
+                (low_own.t() @ own).t().float().mul_(scale)
+                for own, low_own, scale in zip(gradients, low.split(ranks, dim=1), ctx.scales, strict=True)
+            ]
+        return None, None, None, None, *to_inputs, *to_factors
