@@ -1,17 +1,16 @@
 """Linear layers that read the same input, with a LoRA adapter or without, in as few products as that takes.
 
-A product of a few hundred rows costs a processor little more than reading and writing what goes through it, so the two
-small ones of an adapter cost nearly as much again as the base's. Where the base is in bfloat16 on a processor, what an
-adapter's A makes of an input is therefore laid behind that input and its B behind the weights, and the product of these
-is both at once, [x | x A^T] [W | s B]^T, with one sum in float32. Elsewhere the base's is added to the adapter's.
+The base's product is added to the adapter's. Where the base is in bfloat16 on a processor and a few rows are written at
+a time, the two small products of an adapter cost nearly as much as the base's. There what its A's make of an input is
+laid behind that input and its B's behind the weights, so that one product is both: [x | x A^T] [W | s B]^T. With the
+hundreds of rows that are learned from at once that was slower.
 
 Source: Hu et al., "LoRA" (2021).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 from weakref import ref
@@ -82,7 +81,7 @@ class Linears:
         self.outputs: list[int] = [base.out_features for base in self._bases]
         self._together: Tensor | None = None
         self._ranks: list[int] = []  # of the adapter that lies behind the weights
-        self._speaker: ref[Spoken] | None = None  # whose it is, if it never changes
+        self._speaker: Callable[[], Spoken | None] = _nobody  # whose it is
 
     def size(self, rank: int) -> int:
         """How many numbers the weights are with room for adapters of up to ``rank``."""
@@ -95,7 +94,7 @@ class Linears:
         for base, rows in zip(self._bases, self._together.split(self.outputs), strict=True):
             rows[:, : self._inputs] = base.weight
             base.weight.data = rows[:, : self._inputs]
-        self._speaker = None
+        self._speaker = _nobody
 
     def __call__(self, entrance: Entrance, inputs: tuple[Tensor, ...], adapter: str | None) -> tuple[Tensor, ...]:
         """[N, outputs] of each layer, what it makes of ``entrance(*inputs)``."""
@@ -116,47 +115,54 @@ class Linears:
         """The base's, [outputs, I] of each layer."""
         return [base.weight for base in self._bases]
 
-    def made_of(
-        self, x: Tensor, low: Tensor | None = None, ups: Sequence[Tensor] = (), speaker: Spoken | None = None
-    ) -> tuple[Tensor, ...]:
+    def made_of(self, x: Tensor, low: Tensor | None = None, ups: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
         """[N, outputs] of each layer, from [N, I] ``x`` and [N, ranks] ``low``, what an adapter's A's made of it.
 
         Args:
-            ups:     [outputs, rank] of each layer, its B with the adapter's scale in it.
-            speaker: who has the same ``ups`` at every call, and will not keep one layer's result without the others'.
+            ups: [outputs, rank] of each layer, its B with the adapter's scale in it, in x's format.
         """
-        biases = [base.bias for base in self._bases]
-        if self._together is None:
-            if low is None:
-                return tuple(map(partial(linear, x), self.weights, biases))
-            lows = low.split([up.shape[1] for up in ups], dim=1)
-            return tuple(
-                _beside(own, up.to(x.dtype), bias).addmm_(x, weight.t())
-                for own, up, weight, bias in zip(lows, ups, self.weights, biases, strict=True)
-            )
+        if low is None:
+            return tuple(linear(x, base.weight, base.bias) for base in self._bases)
+        lows = low.split([up.shape[1] for up in ups], dim=1)
+        return tuple(
+            _beside(own, up, base.bias).addmm_(x, base.weight.t())
+            for own, up, base in zip(lows, ups, self._bases, strict=True)
+        )
+
+    def columns_of(self, x: Tensor, low: Tensor | None, ups: Sequence[Tensor], speaker: Spoken) -> tuple[Tensor, ...]:
+        """The same of a few rows where the weights were moved; all layers' in one memory, a row in each column of it.
+
+        Standing so, the library takes the weights as they lie.
+
+        Args:
+            speaker: whose ``ups`` these are, the same at every call.
+        """
         weights = self._with_behind(ups, speaker)
         both = x if low is None else _side_by_side(x, low)
-        if speaker is None:
-            return tuple(map(partial(linear, both), weights.split(self.outputs), biases))
-        # With few rows, a token in each column: the library then takes the weights as they lie.
+        biases = [base.bias for base in self._bases]
         if biases[0] is None:
             columns = torch.mm(weights, both.t())
         else:
             columns = torch.addmm(torch.cat(biases).unsqueeze(1), weights, both.t())
         return tuple(part.t() for part in columns.split(self.outputs))
 
-    def _with_behind(self, ups: Sequence[Tensor], speaker: Spoken | None) -> Tensor:
+    @property
+    def moved(self) -> bool:
+        """Whether the weights lie where an adapter may lie behind them."""
+        return self._together is not None
+
+    def _with_behind(self, ups: Sequence[Tensor], speaker: Spoken) -> Tensor:
         """[O, I + ranks] the weights, and behind those of each layer its own of ``ups``."""
         assert self._together is not None
         ranks = [up.shape[1] for up in ups]
         width = self._inputs + sum(ranks)
-        if ups and (speaker is None or self._speaker is None or self._speaker() is not speaker):
+        if ups and self._speaker() is not speaker:
             behind = self._together[:, self._inputs : width]
             if ranks != self._ranks:
                 behind.zero_()  # the other layers' columns, which lay elsewhere
             for rows, up, end in zip(behind.split(self.outputs), ups, accumulate(ranks), strict=True):
                 rows[:, end - up.shape[1] : end] = up
-            self._ranks, self._speaker = ranks, None if speaker is None else ref(speaker)
+            self._ranks, self._speaker = ranks, ref(speaker)
         return self._together[:, :width]
 
     @property
@@ -186,7 +192,13 @@ class Spoken:
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         """[N, I] to [N, outputs] of each layer."""
         low = None if self._down is None else linear(x, self._down)
-        return self._layers.made_of(x, low, self._ups, speaker=self)
+        if self._layers.moved:
+            return self._layers.columns_of(x, low, self._ups, self)
+        return self._layers.made_of(x, low, self._ups)
+
+
+def _nobody() -> None:
+    """Like a reference to somebody who is gone."""
 
 
 def _side_by_side(x: Tensor, low: Tensor) -> Tensor:
@@ -225,7 +237,8 @@ class _LoraLinears(torch.autograd.Function):
         low = linear(x, torch.cat(factors[::2]).to(x.dtype))
         ctx.save_for_backward(low, *inputs_and_factors)
         ctx.layers, ctx.entrance, ctx.scales, ctx.count = layers, entrance, scales, count
-        return layers.made_of(x, low, [up * scale for up, scale in zip(factors[1::2], scales, strict=True)])
+        ups = [(up * scale).to(x.dtype) for up, scale in zip(factors[1::2], scales, strict=True)]
+        return layers.made_of(x, low, ups)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
