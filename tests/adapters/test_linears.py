@@ -77,10 +77,13 @@ def test_that_rows_are_written_as_ever_while_others_learn_and_write(kind, adapte
             states.append(rows.step(torch.arange(token, token + 3)))
         return torch.stack(states)
 
+    others = []
+
     def disturb(model: ResidentModel) -> None:
         for other in ("other", "narrow", None):
             measured(model, other)
-            decoder(model, other, rows=1, longest=20).admit(PROMPTS[:1], copies=1)
+            others.append(decoder(model, other, rows=1, longest=20))
+            others[-1].admit(PROMPTS[:1], copies=1)
 
     alone = written(short(kind, llama.tokenizer), lambda model: None)
     disturbed = written(short(kind, llama.tokenizer), disturb)
