@@ -80,7 +80,7 @@ def test_that_rows_are_written_as_ever_while_others_learn_and_write(kind, adapte
     others = []
 
     def disturb(model: ResidentModel) -> None:
-        for other in ("other", "narrow", None):
+        for other in ("narrow", None, "other"):
             measured(model, other)
             others.append(decoder(model, other, rows=1, longest=20))
             others[-1].admit(PROMPTS[:1], copies=1)
