@@ -1,9 +1,9 @@
-"""A decoder's forward written for packed rows: no padding outside attention, a LoRA linear in one operation.
+"""A decoder's forward written for packed rows: no padding outside attention, and few operations, as in ``linears``.
 
-It covers the decoders that are built as Llama is and takes their weights where they lie. Whether it says the same as
-the model's own forward is tried when the model is read; where it does not, and for other decoders, that is used.
+It covers the decoders that are built as Llama is and keeps no copy of their weights. Whether it says the same as the
+model's own forward is tried when the model is read; where it does not, and for other decoders, that is used.
 
-Source: Touvron et al., "LLaMA" (2023); Hu et al., "LoRA" (2021).
+Source: Touvron et al., "LLaMA" (2023).
 """
 
 from __future__ import annotations

@@ -130,9 +130,9 @@ class Linears:
         )
 
     def columns_of(self, x: Tensor, low: Tensor | None, ups: Sequence[Tensor], speaker: Spoken) -> tuple[Tensor, ...]:
-        """The same of a few rows where the weights were moved; all layers' in one memory, a row in each column of it.
+        """What ``made_of`` gives, of a few rows and once the weights were moved, as W x^T: each row lies in a column.
 
-        Standing so, the library takes the weights as they lie.
+        Of few rows the library multiplies so without laying out the weights anew, which takes longer than the product.
 
         Args:
             speaker: whose ``ups`` these are, the same at every call.
@@ -140,7 +140,7 @@ class Linears:
         weights = self._with_behind(ups, speaker)
         both = x if low is None else _side_by_side(x, low)
         biases = [base.bias for base in self._bases]
-        if biases[0] is None:
+        if all(bias is None for bias in biases):
             columns = torch.mm(weights, both.t())
         else:
             columns = torch.addmm(torch.cat(biases).unsqueeze(1), weights, both.t())
