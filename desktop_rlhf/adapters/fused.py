@@ -172,15 +172,16 @@ class _RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        wide = x.float()
-        factor = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
-        normed = (wide * factor).to(x.dtype)
+        wide = x.to(torch.float32, copy=True)
+        squares = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
+        factor = squares.div_(x.shape[-1]).add_(eps).rsqrt_()
+        normed = wide.mul_(factor).to(x.dtype)
         ctx.save_for_backward(normed, factor)
         return normed
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         normed, factor = ctx.saved_tensors
-        scaled, wide = gradient.float(), normed.float()
-        along = (scaled * wide).mean(-1, keepdim=True)
-        return torch.addcmul(scaled, wide, along, value=-1).mul_(factor).to(gradient.dtype), None
+        wide, own = gradient.to(torch.float32, copy=True), normed.float()
+        along = torch.linalg.vecdot(wide, own).div_(own.shape[-1]).unsqueeze(-1)
+        return wide.addcmul_(own, along, value=-1).mul_(factor).to(gradient.dtype), None
