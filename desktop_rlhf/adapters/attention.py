@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from desktop_rlhf.adapters.precision import TILE, rounded_up
 
@@ -164,9 +164,12 @@ class TiledAttention:
 
     def __init__(self, rows: Sequence[Row], like: Tensor, opening: int = 0) -> None:
         self._batches = [_Batch.of(*batch, like) for batch in _together(_pieces(rows, opening))]
+        self._places: _Places | None = None
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-        made: Tensor = _Tiled.apply(query, key, value, self._batches)
+        if self._places is None:  # the same in all layers
+            self._places = _Places.of(self._batches, *query.shape[:2], key.shape[1])
+        made: Tensor = _Tiled.apply(query, key, value, self._batches, self._places)
         return (made,)
 
 
@@ -231,46 +234,72 @@ class _Batch:
     padded queries alone, whose results are dropped and whose gradients are 0.
 
     Attributes:
-        queries, keys: [R * L] and [R * T] tokens of the forward; some token of the piece at padding.
-        tokens:  of the forward that are queries here.
-        places:  where those are among the R * L.
+        queries: [R, L] tokens of the forward; -1 at padding.
+        keys:    [R, T] tokens of the forward; some token of the piece at padding.
         mask:    [R, 1, 1, L, T] added to the scores.
         fewest, most: how many keys lie before a piece.
     """
 
-    size: int
-    width: int
     queries: Tensor
     keys: Tensor
-    tokens: Tensor
-    places: Tensor
     mask: Tensor
     fewest: int
     most: int
 
     @classmethod
     def of(cls, pieces: Sequence[_Piece], size: int, width: int, like: Tensor) -> _Batch:
-        queries = torch.tensor([piece.own.start for piece in pieces]).repeat_interleave(size)
-        keys = torch.tensor([piece.own.start for piece in pieces]).repeat_interleave(width)
-        tokens = torch.tensor([token for piece in pieces for token in piece.own])
-        places = torch.tensor([r * size + i for r, piece in enumerate(pieces) for i in range(len(piece.own))])
-        queries[places] = tokens
+        queries = torch.full((len(pieces), size), -1)
+        keys = torch.tensor([piece.own.start for piece in pieces]).unsqueeze(1).repeat(1, width)
         for r, (own, before) in enumerate(pieces):
-            keys[r * width : r * width + len(before) + len(own)] = torch.tensor([*before, *own])
-        last = torch.tensor([len(piece.before) for piece in pieces])[:, None] + torch.arange(size)
+            queries[r, : len(own)] = torch.arange(own.start, own.stop)
+            keys[r, : len(before) + len(own)] = torch.tensor([*before, *own])
+        befores = [len(piece.before) for piece in pieces]
+        last = torch.tensor(befores)[:, None] + torch.arange(size)
         unseen = torch.arange(width) > last[:, None, None, :, None]
         mask = torch.zeros(unseen.shape).masked_fill_(unseen, -torch.inf).to(like)
-        befores = [len(piece.before) for piece in pieces]
-        return cls(size, width, queries, keys, tokens, places, mask, min(befores), max(befores))
+        return cls(queries, keys, mask, min(befores), max(befores))
 
     def blocks(self) -> list[tuple[int, int, int, int]]:
         """From and to which query, up to which key any of them sees, and from which key on not all of them do."""
+        (_, size), (_, width) = self.queries.shape, self.keys.shape
         found = []
-        for start in range(0, self.size, BLOCK):
-            end = min(start + BLOCK, self.size)
-            seen = min(rounded_up(self.most + end, TILE), self.width)
+        for start in range(0, size, BLOCK):
+            end = min(start + BLOCK, size)
+            seen = min(rounded_up(self.most + end, TILE), width)
             found.append((start, end, seen, min(self.fewest + start, seen)))
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the D numbers of every token and head are taken from for the batches, and from there again.
+
+    Attributes:
+        queries: of each batch [R, key heads, heads that share, L] rows of [N * heads, D]; any at padding.
+        grads:   the same of the queries' gradients, which have a row of zeros behind them for padding.
+        keys:    of each batch [R, key heads, T] rows of [N * key heads, D].
+        back:    [N * heads] rows of all batches' queries one behind another, which have a row of zeros behind them for
+            tokens that stand in none.
+    """
+
+    queries: list[Tensor]
+    grads: list[Tensor]
+    keys: list[Tensor]
+    back: Tensor
+
+    @classmethod
+    def of(cls, batches: Sequence[_Batch], count: int, heads: int, key_heads: int) -> _Places:
+        """For ``count`` tokens."""
+        shared = heads // key_heads
+        head = torch.arange(heads).view(key_heads, shared, 1)
+        key_head = torch.arange(key_heads).view(key_heads, 1)
+        tokens = [batch.queries[:, None, None] for batch in batches]
+        queries = [own.clamp(min=0) * heads + head for own in tokens]
+        grads = [torch.where(own < 0, count * heads, rows) for own, rows in zip(tokens, queries, strict=True)]
+        together = torch.cat([rows.flatten() for rows in grads])
+        back = torch.full((count * heads + 1,), len(together)).scatter_(0, together, torch.arange(len(together)))
+        keys = [batch.keys.unsqueeze(1) * key_heads + key_head for batch in batches]
+        return cls(queries, grads, keys, back[:-1])
 
 
 class _Tiled(torch.autograd.Function):
@@ -280,77 +309,78 @@ class _Tiled(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, batches: Sequence[_Batch]) -> Tensor:
-        out = torch.zeros_like(query)
-        kept = []
-        for batch in batches:
-            q, k, v = _gathered(batch, query, key, value)
-            made = torch.empty_like(q)
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, batches: Sequence[_Batch], places: _Places
+    ) -> Tensor:
+        scale = query.shape[-1] ** -0.5
+        made, kept = [], []
+        for batch, of_queries, of_keys in zip(batches, places.queries, places.keys, strict=True):
+            q, k, v = _taken(query, of_queries), _taken(key, of_keys), _taken(value, of_keys)
+            seen_by = torch.empty_like(q)
             for start, end, seen, partly in batch.blocks():
                 own = q[:, :, start:end].flatten(1, 2)
-                scores = torch.baddbmm(_nothing(own), own, k[:, :seen].mT, beta=0, alpha=q.shape[-1] ** -0.5)
+                scores = torch.baddbmm(_nothing(own), own, k[:, :seen].mT, beta=0, alpha=scale)
                 by_piece = scores.view(len(batch.mask), -1, q.shape[1], end - start, seen)
                 by_piece[..., partly:].add_(batch.mask[..., start:end, partly:seen])
                 kept.append(scores.softmax(-1))
-                made[:, :, start:end] = torch.bmm(kept[-1], v[:, :seen]).view_as(made[:, :, start:end])
-            _put(batch, out, made)
+                _fill(seen_by, start, end, torch.bmm(kept[-1], v[:, :seen]))
+            made.append(seen_by)
         ctx.save_for_backward(query, key, value, *kept)
-        ctx.batches = batches
-        return out
+        ctx.batches, ctx.places = batches, places
+        return _put_back(made, places, query)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *kept = ctx.saved_tensors
-        to_query = torch.zeros_like(query)
+        places: _Places = ctx.places
+        scale = query.shape[-1] ** -0.5
+        padded = pad(gradient, (0, 0, 0, 0, 0, 1))
+        to_queries = []
         to_key, to_value = (torch.zeros_like(t, dtype=torch.float32) for t in (key, value))
-        probabilities = iter(reversed(kept))
-        for batch in reversed(ctx.batches):
-            q, k, v = _gathered(batch, query, key, value)
-            of_seen = gradient.new_zeros(len(batch.queries), *gradient.shape[1:])
-            of_seen[batch.places] = gradient[batch.tokens]
-            g = _by_head(of_seen, len(batch.mask), q.shape[1])
+        probabilities = iter(kept)
+        for batch, of_queries, of_grads, of_keys in zip(
+            ctx.batches, places.queries, places.grads, places.keys, strict=True
+        ):
+            q, k, v = _taken(query, of_queries), _taken(key, of_keys), _taken(value, of_keys)
+            g = _taken(padded, of_grads)
             to_q = torch.empty_like(q)
             to_k, to_v = (t.new_empty(0, dtype=torch.float32) for t in (k, v))
-            scale = q.shape[-1] ** -0.5
-            for start, end, seen, _ in reversed(batch.blocks()):
-                p, own = next(probabilities), q[:, :, start:end].flatten(1, 2)
+            blocks = [(*block, next(probabilities)) for block in batch.blocks()]
+            for start, end, seen, _, p in reversed(blocks):
+                own = q[:, :, start:end].flatten(1, 2)
                 of_own = g[:, :, start:end].flatten(1, 2)
                 part_v = torch.bmm(p.mT, of_own)
                 to_p = torch.bmm(of_own, v[:, :seen].mT)
                 to_scores = torch._softmax_backward_data(to_p, p, -1, p.dtype)
-                part = torch.baddbmm(_nothing(p), to_scores, k[:, :seen], beta=0, alpha=scale)
-                to_q[:, :, start:end] = part.view_as(to_q[:, :, start:end])
+                _fill(to_q, start, end, torch.baddbmm(_nothing(p), to_scores, k[:, :seen], beta=0, alpha=scale))
                 part_k = torch.baddbmm(_nothing(p), to_scores.mT, own, beta=0, alpha=scale)
-                if end == batch.size:  # the last queries, which come first here, see all keys
+                if end == q.shape[2]:  # the last queries, which come first here, see all keys
                     to_k, to_v = part_k.float(), part_v.float()
                 else:
                     to_k[:, :seen] += part_k
                     to_v[:, :seen] += part_v
-            _put(batch, to_query, to_q)
+            to_queries.append(to_q)
             for to_tokens, part in ((to_key, to_k), (to_value, to_v)):
-                by_token = part.unflatten(0, (len(batch.mask), -1)).transpose(1, 2).flatten(0, 1)
-                to_tokens.index_add_(0, batch.keys, by_token)
-        return to_query, to_key.to(key.dtype), to_value.to(value.dtype), None
+                to_tokens.flatten(0, 1).index_add_(0, of_keys.flatten(), part.flatten(0, 1))
+        to_query = _put_back(to_queries, places, query)
+        return to_query, to_key.to(key.dtype), to_value.to(value.dtype), None, None
 
 
-def _gathered(batch: _Batch, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """[R * key heads, heads that share, L, D] queries and [R * key heads, T, D] keys and values."""
-    pieces, shared = len(batch.mask), query.shape[1] // key.shape[1]
-    k, v = (_by_head(t.index_select(0, batch.keys), pieces, 1).squeeze(1) for t in (key, value))
-    return _by_head(query.index_select(0, batch.queries), pieces, shared), k, v
+def _taken(x: Tensor, places: Tensor) -> Tensor:
+    """[R * key heads, ..., D] of [N, heads, D] at [R, key heads, ...] places of tokens and heads."""
+    return x.flatten(0, 1).index_select(0, places.flatten()).view(-1, *places.shape[2:], x.shape[-1])
 
 
-def _by_head(x: Tensor, pieces: int, shared: int) -> Tensor:
-    """[R * L, heads, D] to [R * key heads, heads that share, L, D]."""
-    return (
-        x.view(pieces, -1, x.shape[1] // shared, shared, x.shape[-1]).permute(0, 2, 3, 1, 4).flatten(0, 1).contiguous()
-    )
+def _fill(whole: Tensor, start: int, end: int, part: Tensor) -> None:
+    """Let some queries of [R * key heads, heads that share, L, D] have their part, [R * key heads, shared * l, D]."""
+    own = whole[:, :, start:end]
+    own.copy_(part.view_as(own))
 
 
-def _put(batch: _Batch, out: Tensor, made: Tensor) -> None:
-    """Give the tokens of ``out``, [N, heads, D], what ``_by_head`` had taken apart."""
-    by_piece = made.unflatten(0, (len(batch.mask), -1)).permute(0, 3, 1, 2, 4).reshape(-1, *out.shape[1:])
-    out[batch.tokens] = by_piece[batch.places]
+def _put_back(made: Sequence[Tensor], places: _Places, like: Tensor) -> Tensor:
+    """[N, heads, D] of what every batch made, as it was taken."""
+    rows = [part.view(-1, like.shape[-1]) for part in made]
+    return torch.cat([*rows, like.new_zeros(1, like.shape[-1])]).index_select(0, places.back).view_as(like)
 
 
 def _nothing(like: Tensor) -> Tensor:
