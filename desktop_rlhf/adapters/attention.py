@@ -236,15 +236,14 @@ class _Batch:
     Attributes:
         queries: [R, L] tokens of the forward; -1 at padding.
         keys:    [R, T] tokens of the forward; some token of the piece at padding.
-        mask:    [R, 1, 1, L, T] added to the scores.
-        fewest, most: how many keys lie before a piece.
+        mask:    [R, 1, 1, L, T] to which the scores are added.
+        before:  how many keys lie before a piece, at most.
     """
 
     queries: Tensor
     keys: Tensor
     mask: Tensor
-    fewest: int
-    most: int
+    before: int
 
     @classmethod
     def of(cls, pieces: Sequence[_Piece], size: int, width: int, like: Tensor) -> _Batch:
@@ -257,16 +256,15 @@ class _Batch:
         last = torch.tensor(befores)[:, None] + torch.arange(size)
         unseen = torch.arange(width) > last[:, None, None, :, None]
         mask = torch.zeros(unseen.shape).masked_fill_(unseen, -torch.inf).to(like)
-        return cls(queries, keys, mask, min(befores), max(befores))
+        return cls(queries, keys, mask, max(befores))
 
-    def blocks(self) -> list[tuple[int, int, int, int]]:
-        """From and to which query, up to which key any of them sees, and from which key on not all of them do."""
+    def blocks(self) -> list[tuple[int, int, int]]:
+        """From and to which query, and up to which key any of them sees."""
         (_, size), (_, width) = self.queries.shape, self.keys.shape
         found = []
         for start in range(0, size, BLOCK):
             end = min(start + BLOCK, size)
-            seen = min(rounded_up(self.most + end, TILE), width)
-            found.append((start, end, seen, min(self.fewest + start, seen)))
+            found.append((start, end, min(rounded_up(self.before + end, TILE), width)))
         return found
 
 
@@ -317,11 +315,11 @@ class _Tiled(torch.autograd.Function):
         for batch, of_queries, of_keys in zip(batches, places.queries, places.keys, strict=True):
             q, k, v = _taken(query, of_queries), _taken(key, of_keys), _taken(value, of_keys)
             seen_by = torch.empty_like(q)
-            for start, end, seen, partly in batch.blocks():
+            for start, end, seen in batch.blocks():
                 own = q[:, :, start:end].flatten(1, 2)
-                scores = torch.baddbmm(_nothing(own), own, k[:, :seen].mT, beta=0, alpha=scale)
-                by_piece = scores.view(len(batch.mask), -1, q.shape[1], end - start, seen)
-                by_piece[..., partly:].add_(batch.mask[..., start:end, partly:seen])
+                scores = own.new_empty(*own.shape[:2], seen)
+                scores.view(len(batch.mask), -1, q.shape[1], end - start, seen).copy_(batch.mask[..., start:end, :seen])
+                scores.baddbmm_(own, k[:, :seen].mT, alpha=scale)
                 kept.append(scores.softmax(-1))
                 _fill(seen_by, start, end, torch.bmm(kept[-1], v[:, :seen]))
             made.append(seen_by)
@@ -346,7 +344,7 @@ class _Tiled(torch.autograd.Function):
             to_q = torch.empty_like(q)
             to_k, to_v = (t.new_empty(0, dtype=torch.float32) for t in (k, v))
             blocks = [(*block, next(probabilities)) for block in batch.blocks()]
-            for start, end, seen, _, p in reversed(blocks):
+            for start, end, seen, p in reversed(blocks):
                 own = q[:, :, start:end].flatten(1, 2)
                 of_own = g[:, :, start:end].flatten(1, 2)
                 part_v = torch.bmm(p.mT, of_own)
