@@ -219,8 +219,7 @@ class _LoraLinears(torch.autograd.Function):
     """x W^T + b + s (x A^T) B^T for several layers that read the same x, with every W frozen.
 
     Their A's are one product and so are the gradients of these. A and B are float32 and are rounded to x's format where
-    they meet it. It keeps less for the backward than autograd would: x is the entrance's and is made again, as are the
-    A's side by side.
+    they meet it. It keeps less for the backward than autograd would: x is the entrance's and is made again.
     """
 
     @staticmethod
@@ -234,23 +233,22 @@ class _LoraLinears(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         inputs, factors = inputs_and_factors[:count], inputs_and_factors[count:]
         x = entrance(*inputs)
-        low = linear(x, torch.cat(factors[::2]).to(x.dtype))
-        ctx.save_for_backward(low, *inputs_and_factors)
-        ctx.layers, ctx.entrance, ctx.scales, ctx.count = layers, entrance, scales, count
+        down = torch.cat(factors[::2]).to(x.dtype)
         ups = [(up * scale).to(x.dtype) for up, scale in zip(factors[1::2], scales, strict=True)]
+        low = linear(x, down)
+        ctx.save_for_backward(*inputs, low, down, *ups)
+        ctx.layers, ctx.entrance, ctx.scales, ctx.count = layers, entrance, scales, count
         return layers.made_of(x, low, ups)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        low, *saved = ctx.saved_tensors
-        inputs, downs, ups = saved[: ctx.count], saved[ctx.count :: 2], saved[ctx.count + 1 :: 2]
-        ranks = [len(down) for down in downs]
-        to_low = torch.cat(
-            [own @ (up * scale).to(own.dtype) for own, up, scale in zip(gradients, ups, ctx.scales, strict=True)], dim=1
-        )
+        saved = ctx.saved_tensors
+        inputs, (low, down, *ups) = saved[: ctx.count], saved[ctx.count :]
+        ranks = [up.shape[1] for up in ups]
+        to_low = torch.cat([own @ up for own, up in zip(gradients, ups, strict=True)], dim=1)
         to_inputs: tuple[Tensor | None, ...] = (None,) * ctx.count
         if ctx.needs_input_grad[4]:
-            to_x = to_low @ torch.cat(downs).to(to_low.dtype)
+            to_x = to_low @ down
             for own, weight in zip(gradients, ctx.layers.weights, strict=True):
                 to_x.addmm_(own, weight)
             x, to_inputs = ctx.entrance.back(to_x, *inputs)
