@@ -168,7 +168,7 @@ class TiledAttention:
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         if self._places is None:  # the same in all layers
-            self._places = _Places.of(self._batches, *query.shape[:2], key.shape[1])
+            self._places = _Places.of(self._batches, query, key)
         made: Tensor = _Tiled.apply(query, key, value, self._batches, self._places)
         return (made,)
 
@@ -286,8 +286,8 @@ class _Places:
     back: Tensor
 
     @classmethod
-    def of(cls, batches: Sequence[_Batch], count: int, heads: int, key_heads: int) -> _Places:
-        """For ``count`` tokens."""
+    def of(cls, batches: Sequence[_Batch], query: Tensor, key: Tensor) -> _Places:
+        (count, heads), key_heads = query.shape[:2], key.shape[1]
         shared = heads // key_heads
         head = torch.arange(heads).view(key_heads, shared, 1)
         key_head = torch.arange(key_heads).view(key_heads, 1)

@@ -173,7 +173,8 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
                 model.take_role(Role(policy, trainable=learner.trains_policy))
                 reached = trained if learner.trains_policy else trained[1:]
                 lay_out_gradients(parameter for parameters, _ in reached for parameter in parameters)
-                measured = yield from _gradients(spec, inputs, stop, learner, at.episodes, began)
+                forward = rollouts.take_forward()
+                measured = yield from _gradients(spec, inputs, stop, learner, at.episodes, began, forward)
                 if stop.requested:
                     break
                 norms = [torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm) for parameters, _ in trained]
@@ -271,8 +272,13 @@ def _gradients(
     learner: Learner,
     episodes: Sequence[Episode],
     began: float,
+    forward: tuple[Tensor, Tensor] | None,
 ) -> Generator[Progressed, None, Averages]:
-    """One pass over a rollout; the micro-batches' gradients add up to that of the mean over the whole of it."""
+    """One pass over a rollout; the micro-batches' gradients add up to that of the mean over the whole of it.
+
+    Args:
+        forward: log-probabilities and values of all of it, where it is one micro-batch and they are known.
+    """
     measured = Averages()
     total = sum(map(learner.weight, episodes))
     role = inputs.model.role
@@ -281,7 +287,7 @@ def _gradients(
         if stop.requested:
             break
         inputs.model.take_role(role)  # a job served in between may have taken another
-        logprobs, values, _ = evaluate(inputs.model, packed, spec.temperature, learner.critic)
+        logprobs, values = forward or evaluate(inputs.model, packed, spec.temperature, learner.critic)[:2]
         losses = []
         for i, *own in zip(places, by_prompt(logprobs, packed), by_prompt(values, packed), strict=True):
             loss, seen = learner.loss(i, *own)

@@ -162,6 +162,7 @@ class Rollouts:
         self.scores_seen = RunningMoments()
         self._shuffle = torch.Generator().manual_seed(derive_seed(spec.seed, "order"))
         self._queue: list[int] = []
+        self._forward: tuple[Tensor, Tensor] | None = None
 
     def draw(self, step: int, stop: StopToken) -> Generator[Progressed, None, list[Episode] | None]:
         """Write and score one rollout; the generator returns its episodes, or None when it was stopped.
@@ -188,12 +189,13 @@ class Rollouts:
             return None
         episodes: list[Episode] = []
         written = [(ids, drawn[i * count : (i + 1) * count]) for i, ids in enumerate(prompt_ids)]
+        self._forward = None
         for places, packed in packs(spec, written, self.model):
             if stop.requested:
                 return None
             try:
                 asked = [prompts[place].text for place in places]
-                episodes += self._score(asked, written[places.start : places.stop], packed)
+                episodes += self._score(asked, written[places.start : places.stop], packed, len(places) == len(prompts))
             except NotFiniteError:
                 self._leave(prompts)
                 raise
@@ -202,6 +204,14 @@ class Rollouts:
             return None
         self._leave(prompts)
         return self._rewarded(episodes)
+
+    def take_forward(self) -> tuple[Tensor, Tensor] | None:
+        """The newest rollout's log-probabilities and values, to learn from once, if one forward made them all.
+
+        They are what ``evaluate`` would make of it before the first step, which need not be computed again then.
+        """
+        forward, self._forward = self._forward, None
+        return forward
 
     def state(self) -> State:
         """What goes from one rollout to the next; one that was begun and not finished changed nothing of it."""
@@ -223,12 +233,24 @@ class Rollouts:
 
     @torch.no_grad()
     def _score(
-        self, prompts: Sequence[str], written: Sequence[tuple[Sequence[int], Sequence[Drawn]]], packed: Packed
+        self,
+        prompts: Sequence[str],
+        written: Sequence[tuple[Sequence[int], Sequence[Drawn]]],
+        packed: Packed,
+        whole: bool,
     ) -> list[Episode]:
-        """The completions of some prompts, packed together, under every role."""
+        """The completions of some prompts, packed together, under every role.
+
+        Args:
+            whole: whether they are all of the rollout.
+        """
         model, temperature = self.model, self.spec.temperature
         model.take_role(Role(self.policy, trainable=True))
-        logprobs, values, entropy = evaluate(model, packed, temperature, self.critic)
+        with torch.set_grad_enabled(whole):
+            logprobs, values, entropy = evaluate(model, packed, temperature, self.critic)
+        if whole:
+            self._forward = logprobs, values
+            logprobs, values = logprobs.detach(), values.detach()
         model.take_role(Role(self.reference))
         reference_logprobs = completion_logprobs(model, hidden_states(model, packed), packed, temperature)
         scores = self.reward_model.score(packed)

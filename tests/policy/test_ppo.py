@@ -6,17 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from desktop_rlhf.adapters.packing import pack
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.completions.sampling import sample
 from desktop_rlhf.numerics.advantages import gae
+from desktop_rlhf.policy import on_policy, rollout
 from desktop_rlhf.policy.ppo.critic import ValueHead
 from desktop_rlhf.policy.ppo.loss import policy_loss, token_rewards, value_loss
 from desktop_rlhf.policy.ppo.spec import PpoSpec
 from desktop_rlhf.policy.ppo.train import train
-from desktop_rlhf.policy.rollout import evaluate
+from desktop_rlhf.policy.rollout import Rollouts, evaluate
 from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.records.errors import NotEnoughDataError
 from desktop_rlhf.records.prompts import Message, Prompt
@@ -98,11 +100,17 @@ def test_that_every_token_pays_its_own_kl_and_the_last_one_alone_gets_the_score(
     assert torch.equal(token_rewards(scores, policy, reference, mask, 0.0), spike)
 
 
-@pytest.mark.parametrize("max_length", [512, 40])  # all prompts in one forward, and each in its own
+@pytest.mark.parametrize(
+    ("max_length", "again"),
+    [(512, False), (512, True), (40, False)],
+    ids=["all prompts in one forward", "in one forward that is made again", "each in its own"],
+)
 def test_that_the_first_ratio_is_exactly_one_with_sampling_served_between(
-    llama, tmp_path, table_reward, max_length
+    llama, tmp_path, table_reward, monkeypatch, max_length, again
 ) -> None:
     table_reward(torch.linspace(-1, 1, 258))
+    if again:
+        monkeypatch.setattr(Rollouts, "take_forward", lambda self: None)
     ratios = []
     inputs = TrainingInputs(llama, None, (), PROMPTS, tmp_path, tmp_path / "ppo")
     for event in train(dataclasses.replace(SMALL, max_length=max_length), inputs, StopToken()):
@@ -114,6 +122,28 @@ def test_that_the_first_ratio_is_exactly_one_with_sampling_served_between(
         if isinstance(event, StepTaken):
             ratios.append((event.metrics["val/ratio"], event.metrics["policy/approxkl_avg"]))
     assert ratios == [(1.0, 0.0), (1.0, 0.0)]
+
+
+def test_that_the_first_pass_learns_from_the_forward_that_scored_the_rollout(
+    llama, tmp_path, table_reward, monkeypatch
+) -> None:
+    table_reward(torch.linspace(-1, 1, 258))
+    spec, made = dataclasses.replace(SMALL, ppo_epochs=2), []
+
+    def counted(*arguments):
+        made.append(torch.is_grad_enabled())
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(rollout, "evaluate", counted)
+    monkeypatch.setattr(on_policy, "evaluate", counted)
+    taken = steps_of(run(llama, tmp_path / "taken", spec))
+    assert made == [True, True] * 2  # scoring with the first pass, and the second pass, of two updates
+    monkeypatch.setattr(Rollouts, "take_forward", lambda self: None)
+    again = steps_of(run(llama, tmp_path / "again", spec))
+    assert [step.metrics for step in again] == [step.metrics for step in taken]
+    weights = [load_file(tmp_path / name / "ppo" / "adapter_model.safetensors") for name in ("taken", "again")]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
 def test_that_no_gradient_of_the_value_reaches_the_policy(llama) -> None:

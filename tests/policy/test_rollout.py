@@ -244,7 +244,7 @@ def test_that_the_gradients_of_micro_batches_are_those_of_the_mean_over_all_toke
     learner.begin(0, episodes)
     inputs = TrainingInputs(llama, None, (), (), None, tmp_path)
     seen = 0
-    for _ in _gradients(spec, inputs, StopToken(), learner, episodes, 0.0):
+    for _ in _gradients(spec, inputs, StopToken(), learner, episodes, 0.0, None):
         llama.take_role(Role(None))  # as a job served in between would
         seen += 1
     assert seen == micro_batches
