@@ -11,7 +11,7 @@ from desktop_rlhf.records.errors import ModelFolderError
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 16 << 20
 CHECKPOINT_MANIFEST = "manifest.json"
 
 CHOOSE_ANOTHER = "Choose a folder with config.json, *.safetensors weights and a tokenizer."

@@ -6,15 +6,19 @@ It knows no Qt: the window runs it on a QThread, the command line on its own thr
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from desktop_rlhf.adapters.base_models import base_model_folder
+from desktop_rlhf.adapters.folders import hash_model_folder
 from desktop_rlhf.records.errors import ModelFolderError, WorldError
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.stop import StopToken
@@ -63,6 +67,15 @@ class _Task:
     @property
     def is_training(self) -> bool:
         return isinstance(self.command, StartRun | EstimateRun | ResumeRun)
+
+
+def usual_threads() -> int:
+    """For torch: every core but one, which is left to the window; of two both.
+
+    The window needs little of a core, and where there are two training is up to half as fast again on both.
+    """
+    cores = os.cpu_count() or 1
+    return cores if cores <= 2 else cores - 1
 
 
 class Engine:
@@ -158,26 +171,28 @@ class Engine:
     def _load(self) -> Bench:
         self._say(ModelLoading("Starting the engine…"))
         began = time.monotonic()
-        import torch
-
-        from desktop_rlhf.adapters.base_models import base_model_folder
-        from desktop_rlhf.adapters.devices import place_for
-        from desktop_rlhf.adapters.folders import hash_model_folder
-        from desktop_rlhf.adapters.resident import ResidentModel
-        from desktop_rlhf.workbench import training_job
-        from desktop_rlhf.workbench.jobs import Bench
-
-        self._explain = training_job.explain
-        if self._threads:
-            torch.set_num_threads(self._threads)
         store = Store.open(self._path / "project.sqlite")
         try:
-            self._say(ModelLoading("Reading the model…"))
             info = store.info()
             folder = base_model_folder(info.base_model)
+            # The file is hashed while the libraries are imported, which takes one core.
+            aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hash")
+            found = aside.submit(hash_model_folder, folder)
+            aside.shutdown(wait=False)
+            import torch
+
+            from desktop_rlhf.adapters.devices import place_for
+            from desktop_rlhf.adapters.resident import ResidentModel
+            from desktop_rlhf.workbench import training_job
+            from desktop_rlhf.workbench.jobs import Bench
+
+            self._explain = training_job.explain
+            if self._threads:
+                torch.set_num_threads(self._threads)
+            self._say(ModelLoading("Reading the model…"))
             place = place_for(folder)
             model = ResidentModel.load(str(folder), place.dtype, place.device)
-            if hash_model_folder(folder) != info.base_sha256:
+            if found.result() != info.base_sha256:
                 raise ModelFolderError(
                     f"The base model in “{folder}” is not the one that this project was made with.",
                     "Put the old one back, or make a new project.",

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
+
 from desktop_rlhf.adapters.devices import place_for
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs
@@ -17,13 +19,15 @@ from desktop_rlhf.runs.algorithm import resolve
 from desktop_rlhf.runs.common import LoraSpec
 from desktop_rlhf.runs.events import StepTaken
 from desktop_rlhf.runs.stop import StopToken
+from desktop_rlhf.workbench.engine import usual_threads
 
 Row: TypeAlias = Mapping[str, Any]
 SIDES = ("chosen_ids", "rejected_ids")
 
 
 def load(inputs: Row) -> ResidentModel:
-    """The base where and in the format that the program's own probe chooses on this machine."""
+    """The base where, in the format and with the threads that the program itself chooses on this machine."""
+    torch.set_num_threads(usual_threads())
     folder = Path(inputs["model"])
     place = place_for(folder)
     return ResidentModel.load(str(folder), place.dtype, place.device)

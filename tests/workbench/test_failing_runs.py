@@ -153,7 +153,7 @@ def test_that_an_adapter_whose_files_are_not_as_saved_is_one_sentence(labelled, 
 
 
 def test_that_a_base_that_was_swapped_is_noticed(project, work, monkeypatch) -> None:
-    monkeypatch.setattr("desktop_rlhf.adapters.folders.hash_model_folder", lambda _: "another")
+    monkeypatch.setattr("desktop_rlhf.workbench.engine.hash_model_folder", lambda _: "another")
     (failed,) = (news for news in work() if isinstance(news, EngineFailed))
     assert "not the one that this project was made with" in failed.reason
 
@@ -180,7 +180,7 @@ def test_that_a_prompt_that_does_not_fit_is_one_sentence_and_training_leaves_it_
 
 
 def test_that_a_missing_base_model_is_said_by_the_engine(project, work, tiny_model_path, monkeypatch) -> None:
-    monkeypatch.setattr("desktop_rlhf.adapters.base_models.base_model_folder", lambda _: project.path / "gone")
+    monkeypatch.setattr("desktop_rlhf.workbench.engine.base_model_folder", lambda _: project.path / "gone")
     said = work()
     assert isinstance(said[-1], EngineFailed)
     assert "gone" in said[-1].reason

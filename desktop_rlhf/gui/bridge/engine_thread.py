@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import traceback
 from collections import deque
@@ -39,10 +38,9 @@ MakeEngine = Callable[[Path, Say], EngineLike]
 def _make_engine(project_path: Path, say: Say) -> EngineLike:
     read_ahead()
     # Imported here, on the engine's thread: the window is up before the libraries are.
-    from desktop_rlhf.workbench.engine import Engine
+    from desktop_rlhf.workbench.engine import Engine, usual_threads
 
-    # One core is left to the window; torch does not miss it (more threads than free cores made steps slower).
-    return Engine(project_path, say, threads=max(1, (os.cpu_count() or 2) - 1))
+    return Engine(project_path, say, threads=usual_threads())
 
 
 class _EngineThread(QThread):

@@ -26,7 +26,7 @@ from desktop_rlhf.gui.bridge.engine_thread import Say
 from desktop_rlhf.gui.bridge.sampling_ahead import FEWEST_WAITING, PROMPTS_AT_ONCE
 from desktop_rlhf.gui.pages.label import LabelPage
 from desktop_rlhf.gui.window import MainWindow
-from desktop_rlhf.workbench.engine import Engine
+from desktop_rlhf.workbench.engine import Engine, usual_threads
 from desktop_rlhf.workbench.messages import JobProgressed, ModelLoaded, StartRun
 
 JUDGED, EPOCHS = 8, 500
@@ -72,9 +72,9 @@ class Labeller(QObject):
         page._prompt.viewport().installEventFilter(self)
 
     def _make_engine(self, project_path: Path, say: Say) -> Engine:
-        """The engine as the window makes it on two cores. This is called on its thread."""
+        """The engine as the window makes it. This is called on its thread."""
         self._engine_clock = time.pthread_getcpuclockid(threading.get_ident())
-        return Engine(project_path, say, threads=1)
+        return Engine(project_path, say, threads=usual_threads())
 
     @property
     def now(self) -> tuple[float, float]:

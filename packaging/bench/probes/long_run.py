@@ -15,7 +15,7 @@ from typing import Any
 
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.events import StepTaken
-from desktop_rlhf.workbench.engine import Engine
+from desktop_rlhf.workbench.engine import Engine, usual_threads
 from desktop_rlhf.workbench.memory import held_mb
 from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, News, RunSaid, StartRun
 
@@ -32,7 +32,7 @@ class Soak:
     """An engine on this thread that says how much memory the process holds whenever a run took a step."""
 
     def __init__(self, project: Path) -> None:
-        self._engine = Engine(project, self._hear, threads=1)
+        self._engine = Engine(project, self._hear, threads=usual_threads())
         self._mb: list[float] = []
         self._kept_mb: list[float] = []
         self._allocated_mb: list[float] = []
