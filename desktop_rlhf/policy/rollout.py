@@ -189,7 +189,6 @@ class Rollouts:
             return None
         episodes: list[Episode] = []
         written = [(ids, drawn[i * count : (i + 1) * count]) for i, ids in enumerate(prompt_ids)]
-        self._forward = None
         for places, packed in packs(spec, written, self.model):
             if stop.requested:
                 return None
@@ -248,14 +247,15 @@ class Rollouts:
         model.take_role(Role(self.policy, trainable=True))
         with torch.set_grad_enabled(whole):
             logprobs, values, entropy = evaluate(model, packed, temperature, self.critic)
-        if whole:
-            self._forward = logprobs, values
-            logprobs, values = logprobs.detach(), values.detach()
+        forward = logprobs, values
+        logprobs, values = logprobs.detach(), values.detach()
         model.take_role(Role(self.reference))
         reference_logprobs = completion_logprobs(model, hidden_states(model, packed), packed, temperature)
         scores = self.reward_model.score(packed)
         if not torch.isfinite(scores).all():
             raise NotFiniteError("The reward model gave a score that is not a number.")
+        if whole:
+            self._forward = forward
         measured = (scores, scores, logprobs, reference_logprobs, values, entropy)
         return [
             Episode(prompt, ids, drawn, pack([_ids(ids, drawn)], model.device), *own)

@@ -100,6 +100,20 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "unseen = torch.arange(width) > 1 + last[:, None, None, :, None]",
             ),
             Break(
+                "In tiles of bfloat16 padding has the gradient of some token",
+                "tests/adapters/test_attention.py::test_that_tiles_see_what_the_librarys_kernel_sees",
+                "desktop_rlhf/adapters/attention.py",
+                "torch.where(own < 0, count * heads, rows)",
+                "rows",
+            ),
+            Break(
+                "In tiles of bfloat16 heads that share keys read those of others",
+                "tests/adapters/test_attention.py::test_that_tiles_see_what_the_librarys_kernel_sees",
+                "desktop_rlhf/adapters/attention.py",
+                "batch.keys.unsqueeze(1) * key_heads + key_head",
+                "batch.keys.unsqueeze(1) * key_heads + key_head.flip(0)",
+            ),
+            Break(
                 "What is computed once for all rows is seen by the first one only",
                 "tests/adapters/test_packing.py::test_that_an_opening_computed_once_changes_no_logprob",
                 "desktop_rlhf/adapters/attention.py",

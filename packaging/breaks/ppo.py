@@ -45,7 +45,8 @@ PPO: tuple[Row | Advice, ...] = (
     Row(
         "P2",
         "Before the first optimiser step every ratio is exactly 1, whatever was sampled in between: the old "
-        "log-probabilities come from the training forward over the very micro-batches that are learned from.",
+        "log-probabilities come from the training forward over the very micro-batches that are learned from. A rollout "
+        "that is one micro-batch is learned from at first in the very forward that scored it.",
         (
             Break(
                 "The old log-probabilities are those of the decoder and its cache",
@@ -60,6 +61,20 @@ PPO: tuple[Row | Advice, ...] = (
                 "desktop_rlhf/policy/rollout.py",
                 "logprobs, values, entropy = evaluate(model, packed, temperature, self.critic)",
                 "logprobs, values, entropy = evaluate(model, packed, 1.0, self.critic)",
+            ),
+            Break(
+                "The forward that scored a rollout is learned from in every pass",
+                PPO_TESTS + "the_first_pass_learns_from_the_forward_that_scored_the_rollout",
+                "desktop_rlhf/policy/rollout.py",
+                "forward, self._forward = self._forward, None",
+                "forward = self._forward",
+            ),
+            Break(
+                "The forward that is learned from first is another than the one that scored",
+                PPO_TESTS + "the_first_pass_learns_from_the_forward_that_scored_the_rollout",
+                "desktop_rlhf/policy/rollout.py",
+                "        forward = logprobs, values\n",
+                "        forward = 2 * logprobs, values\n",
             ),
             Break(
                 "A pass keeps the role that another job left",
