@@ -334,7 +334,7 @@ class _Tiled(torch.autograd.Function):
         scale = query.shape[-1] ** -0.5
         padded = pad(gradient, (0, 0, 0, 0, 0, 1))
         to_queries = []
-        to_key, to_value = (torch.zeros_like(t, dtype=torch.float32) for t in (key, value))
+        to_key, to_value = (t.new_zeros(t.shape, dtype=torch.float32) for t in (key, value))
         probabilities = iter(kept)
         for batch, of_queries, of_grads, of_keys in zip(
             ctx.batches, places.queries, places.grads, places.keys, strict=True
@@ -359,7 +359,7 @@ class _Tiled(torch.autograd.Function):
                     to_v[:, :seen] += part_v
             to_queries.append(to_q)
             for to_tokens, part in ((to_key, to_k), (to_value, to_v)):
-                to_tokens.flatten(0, 1).index_add_(0, of_keys.flatten(), part.flatten(0, 1))
+                to_tokens.view(-1, part.shape[-1]).index_add_(0, of_keys.flatten(), part.flatten(0, 1))
         to_query = _put_back(to_queries, places, query)
         return to_query, to_key.to(key.dtype), to_value.to(value.dtype), None, None
 

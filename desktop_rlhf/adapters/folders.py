@@ -12,6 +12,7 @@ from desktop_rlhf.records.errors import ModelFolderError
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 CHUNK_BYTES = 16 << 20
+"""Read at a time. Between two chunks a thread waits for Python's lock, so that there are few."""
 CHECKPOINT_MANIFEST = "manifest.json"
 
 CHOOSE_ANOTHER = "Choose a folder with config.json, *.safetensors weights and a tokenizer."

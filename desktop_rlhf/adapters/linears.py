@@ -219,7 +219,8 @@ class _LoraLinears(torch.autograd.Function):
     """x W^T + b + s (x A^T) B^T for several layers that read the same x, with every W frozen.
 
     Their A's are one product and so are the gradients of these. A and B are float32 and are rounded to x's format where
-    they meet it. It keeps less for the backward than autograd would: x is the entrance's and is made again.
+    they meet it, once for both ways, so that this is kept too. Otherwise it keeps less for the backward than autograd
+    would: x is the entrance's and is made again.
     """
 
     @staticmethod

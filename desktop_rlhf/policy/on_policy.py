@@ -173,8 +173,9 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
                 model.take_role(Role(policy, trainable=learner.trains_policy))
                 reached = trained if learner.trains_policy else trained[1:]
                 lay_out_gradients(parameter for parameters, _ in reached for parameter in parameters)
-                forward = rollouts.take_forward()
-                measured = yield from _gradients(spec, inputs, stop, learner, at.episodes, began, forward)
+                measured = yield from _gradients(
+                    spec, inputs, stop, learner, at.episodes, began, rollouts.take_forward()
+                )
                 if stop.requested:
                     break
                 norms = [torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm) for parameters, _ in trained]

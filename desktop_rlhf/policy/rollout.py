@@ -193,12 +193,17 @@ class Rollouts:
             if stop.requested:
                 return None
             try:
-                asked = [prompts[place].text for place in places]
-                episodes += self._score(asked, written[places.start : places.stop], packed, len(places) == len(prompts))
+                judged = self._judged(packed)
             except NotFiniteError:
                 self._leave(prompts)
                 raise
-            yield Progressed("scoring", step + WRITING + SCORING * len(episodes) / len(prompts), total)
+            # Before the policy's forward, which may be kept to be learned from: nothing waits while it is.
+            yield Progressed("scoring", step + WRITING + SCORING * places.stop / len(prompts), total)
+            if stop.requested:
+                return None
+            asked = [prompts[place].text for place in places]
+            whole = len(places) == len(prompts)
+            episodes += self._score(asked, written[places.start : places.stop], packed, judged, whole)
         if stop.requested:
             return None
         self._leave(prompts)
@@ -231,31 +236,38 @@ class Rollouts:
         self._queue = self._queue[len(prompts) :]
 
     @torch.no_grad()
+    def _judged(self, packed: Packed) -> tuple[Tensor, Tensor]:
+        """[N] scores of the reward model, and [N, C] nats under the reference."""
+        model = self.model
+        scores = self.reward_model.score(packed)
+        if not torch.isfinite(scores).all():
+            raise NotFiniteError("The reward model gave a score that is not a number.")
+        model.take_role(Role(self.reference))
+        return scores, completion_logprobs(model, hidden_states(model, packed), packed, self.spec.temperature)
+
+    @torch.no_grad()
     def _score(
         self,
         prompts: Sequence[str],
         written: Sequence[tuple[Sequence[int], Sequence[Drawn]]],
         packed: Packed,
+        judged: tuple[Tensor, Tensor],
         whole: bool,
     ) -> list[Episode]:
-        """The completions of some prompts, packed together, under every role.
+        """The completions of some prompts, packed together, with what the policy says of them.
 
         Args:
-            whole: whether they are all of the rollout.
+            judged: what others say.
+            whole:  whether they are all of the rollout.
         """
         model, temperature = self.model, self.spec.temperature
+        scores, reference_logprobs = judged
         model.take_role(Role(self.policy, trainable=True))
         with torch.set_grad_enabled(whole):
             logprobs, values, entropy = evaluate(model, packed, temperature, self.critic)
-        forward = logprobs, values
-        logprobs, values = logprobs.detach(), values.detach()
-        model.take_role(Role(self.reference))
-        reference_logprobs = completion_logprobs(model, hidden_states(model, packed), packed, temperature)
-        scores = self.reward_model.score(packed)
-        if not torch.isfinite(scores).all():
-            raise NotFiniteError("The reward model gave a score that is not a number.")
         if whole:
-            self._forward = forward
+            self._forward = logprobs, values
+        logprobs, values = logprobs.detach(), values.detach()
         measured = (scores, scores, logprobs, reference_logprobs, values, entropy)
         return [
             Episode(prompt, ids, drawn, pack([_ids(ids, drawn)], model.device), *own)

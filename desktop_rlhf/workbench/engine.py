@@ -6,16 +6,16 @@ It knows no Qt: the window runs it on a QThread, the command line on its own thr
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from desktop_rlhf.adapters.base_models import base_model_folder
 from desktop_rlhf.adapters.folders import hash_model_folder
@@ -46,6 +46,8 @@ FEWEST_WAITING = 2  # groups: one that is judged and one for afterwards
 MOST_PIECES = 8
 """Of sampling in a row while fewer wait, before a run has its turn: the labeller goes first, training never stops."""
 
+T = TypeVar("T")
+
 if TYPE_CHECKING:
     from desktop_rlhf.adapters.resident import Role
     from desktop_rlhf.workbench.jobs import Bench, Ending, Job
@@ -69,13 +71,31 @@ class _Task:
         return isinstance(self.command, StartRun | EstimateRun | ResumeRun)
 
 
+@cache
 def usual_threads() -> int:
-    """For torch: every core but one, which is left to the window; of two both.
+    """For torch beside a window: as many as it would take itself but one, which is left to the window; of two both.
 
-    The window needs little of a core, and where there are two training is up to half as fast again on both.
+    The window needs little of a core, and where there are two training is up to half as fast again on both. To be asked
+    before the number is set.
     """
-    cores = os.cpu_count() or 1
-    return cores if cores <= 2 else cores - 1
+    import torch
+
+    own = torch.get_num_threads()
+    return own if own <= 2 else own - 1
+
+
+def _aside(work: Callable[[], T]) -> Future[T]:
+    """What ``work`` gives, on a thread of its own, for which nobody waits when the program ends."""
+    found: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(work())
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return found
 
 
 class Engine:
@@ -84,10 +104,12 @@ class Engine:
     Args:
         project_path: the project's folder; it is open elsewhere in this process, which holds its lock.
         say:          called with each piece of news on the engine's thread; it must return at once.
-        threads:      for torch; None leaves its own choice.
+        threads:      for torch, or what tells them once it is imported; None leaves its own choice.
     """
 
-    def __init__(self, project_path: Path, say: Callable[[News], None], threads: int | None = None) -> None:
+    def __init__(
+        self, project_path: Path, say: Callable[[News], None], threads: int | Callable[[], int] | None = None
+    ) -> None:
         self._path = project_path
         self._say = say
         self._threads = threads
@@ -175,10 +197,8 @@ class Engine:
         try:
             info = store.info()
             folder = base_model_folder(info.base_model)
-            # The file is hashed while the libraries are imported, which takes one core.
-            aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hash")
-            found = aside.submit(hash_model_folder, folder)
-            aside.shutdown(wait=False)
+            # The files are hashed while the libraries are imported, which takes one core.
+            found = _aside(lambda: hash_model_folder(folder))
             import torch
 
             from desktop_rlhf.adapters.devices import place_for
@@ -187,8 +207,8 @@ class Engine:
             from desktop_rlhf.workbench.jobs import Bench
 
             self._explain = training_job.explain
-            if self._threads:
-                torch.set_num_threads(self._threads)
+            if threads := self._threads() if callable(self._threads) else self._threads:
+                torch.set_num_threads(threads)
             self._say(ModelLoading("Reading the model…"))
             place = place_for(folder)
             model = ResidentModel.load(str(folder), place.dtype, place.device)

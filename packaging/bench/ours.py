@@ -26,7 +26,7 @@ SIDES = ("chosen_ids", "rejected_ids")
 
 
 def load(inputs: Row) -> ResidentModel:
-    """The base where, in the format and with the threads that the program itself chooses on this machine."""
+    """The base where, in the format and with the threads that the window's engine chooses on this machine."""
     torch.set_num_threads(usual_threads())
     folder = Path(inputs["model"])
     place = place_for(folder)

@@ -247,7 +247,7 @@ LOGPROBS: tuple[Row | Advice, ...] = (
                 "The reference's are",
                 "tests/policy/test_behaviour.py::test_that_the_reference_is_scored_at_the_temperature_of_the_policy",
                 "desktop_rlhf/policy/rollout.py",
-                "completion_logprobs(model, hidden_states(model, packed), packed, temperature)",
+                "completion_logprobs(model, hidden_states(model, packed), packed, self.spec.temperature)",
                 "completion_logprobs(model, hidden_states(model, packed), packed)",
             ),
         ),

@@ -73,8 +73,8 @@ PPO: tuple[Row | Advice, ...] = (
                 "The forward that is learned from first is another than the one that scored",
                 PPO_TESTS + "the_first_pass_learns_from_the_forward_that_scored_the_rollout",
                 "desktop_rlhf/policy/rollout.py",
-                "        forward = logprobs, values\n",
-                "        forward = 2 * logprobs, values\n",
+                "self._forward = logprobs, values",
+                "self._forward = 2 * logprobs, values",
             ),
             Break(
                 "A pass keeps the role that another job left",
@@ -430,7 +430,7 @@ PPO: tuple[Row | Advice, ...] = (
                 "The reference is scored at temperature 1",
                 DRAW + "a_new_policy_says_of_its_rollout_exactly_what_the_reference_says",
                 "desktop_rlhf/policy/rollout.py",
-                "completion_logprobs(model, hidden_states(model, packed), packed, temperature)",
+                "completion_logprobs(model, hidden_states(model, packed), packed, self.spec.temperature)",
                 "completion_logprobs(model, hidden_states(model, packed), packed)",
             ),
             Break(

@@ -132,7 +132,8 @@ def test_that_a_score_is_the_same_in_training_from_the_disk_and_in_a_rollout(fre
         plain = [_plain(other, judge, [*prompt, *ids], len(prompt), pooling) for ids in completions]
         assert from_disk.tolist() == pytest.approx(plain, abs=1e-3)
         drawn = [Drawn(tuple(ids), ended=ids[-1] == END) for ids in completions]
-        (episode,) = rollouts._score(["p"], [(prompt, drawn)], pack([(prompt, completions)]), whole=False)
+        packed = pack([(prompt, completions)])
+        (episode,) = rollouts._score(["p"], [(prompt, drawn)], packed, rollouts._judged(packed), whole=False)
         assert from_disk.tolist() == pytest.approx([float(score) for score in raw], abs=1e-5)
         assert torch.equal(episode.scores, from_disk)
 

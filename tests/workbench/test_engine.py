@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+import torch
 
 from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.completions import Sampler
@@ -10,7 +11,7 @@ from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.records.verdicts import Winner
 from desktop_rlhf.runs.events import StepTaken
-from desktop_rlhf.workbench.engine import Engine
+from desktop_rlhf.workbench.engine import Engine, usual_threads
 from desktop_rlhf.workbench.messages import (
     CompletionsReady,
     JobEnded,
@@ -40,6 +41,21 @@ def test_that_groups_are_sampled_stored_and_told_of(project, work, sampling) -> 
     shares = [news.share for news in said if isinstance(news, JobProgressed)]
     assert shares == sorted(shares)
     assert project.label_counts().waiting == 12
+
+
+@pytest.mark.parametrize(("own", "beside_a_window"), [(1, 1), (2, 2), (3, 2), (8, 7)])
+def test_that_a_core_is_left_to_the_window_where_there_are_more_than_two(
+    project, monkeypatch, own, beside_a_window
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: own)
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    usual_threads.cache_clear()
+    engine = Engine(project.path, lambda news: None, threads=usual_threads)
+    engine.run_until_idle()
+    engine.close()
+    usual_threads.cache_clear()
+    assert told == [beside_a_window]
 
 
 def test_that_the_whole_road_runs_and_leaves_adapters_with_their_history(labelled, work) -> None:

@@ -158,6 +158,15 @@ def test_that_a_base_that_was_swapped_is_noticed(project, work, monkeypatch) -> 
     assert "not the one that this project was made with" in failed.reason
 
 
+def test_that_a_base_whose_files_cannot_be_read_to_the_end_ends_the_engine(project, work, monkeypatch) -> None:
+    def unreadable(_):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("desktop_rlhf.workbench.engine.hash_model_folder", unreadable)
+    (failed,) = (news for news in work() if isinstance(news, EngineFailed))
+    assert "the disk is gone" in failed.reason
+
+
 def test_that_a_prompt_that_does_not_fit_is_one_sentence_and_training_leaves_it_out(labelled, work, sampling, tmp_path):
     (tmp_path / "long.txt").write_text("long " * 200)
     labelled.import_file(tmp_path / "long.txt")

@@ -40,7 +40,7 @@ def _make_engine(project_path: Path, say: Say) -> EngineLike:
     # Imported here, on the engine's thread: the window is up before the libraries are.
     from desktop_rlhf.workbench.engine import Engine, usual_threads
 
-    return Engine(project_path, say, threads=usual_threads())
+    return Engine(project_path, say, threads=usual_threads)
 
 
 class _EngineThread(QThread):

@@ -3,8 +3,9 @@
 In one window on one run of DPO, in turn: nobody labels, somebody labels a pair every 10 s, and both once more. So many
 labels are given that the pairs written ahead are used up once and written once in every part of the second kind.
 
-The seconds are those of the processor that the engine's thread used. On a machine that does nothing else they are those
-of the clock, which are told beside them; on a busy one they still say what labelling takes from training.
+The seconds are those of the processor that the engine's thread used; torch's other threads, which work beside it and
+for which it waits, are not in them. On a machine that does nothing else they are those of the clock, which are told
+beside them; on a busy one they are nearer than the clock to what labelling takes from training.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Labeller(QObject):
     def _make_engine(self, project_path: Path, say: Say) -> Engine:
         """The engine as the window makes it. This is called on its thread."""
         self._engine_clock = time.pthread_getcpuclockid(threading.get_ident())
-        return Engine(project_path, say, threads=usual_threads())
+        return Engine(project_path, say, threads=usual_threads)
 
     @property
     def now(self) -> tuple[float, float]:

@@ -32,7 +32,7 @@ class Soak:
     """An engine on this thread that says how much memory the process holds whenever a run took a step."""
 
     def __init__(self, project: Path) -> None:
-        self._engine = Engine(project, self._hear, threads=usual_threads())
+        self._engine = Engine(project, self._hear, threads=usual_threads)
         self._mb: list[float] = []
         self._kept_mb: list[float] = []
         self._allocated_mb: list[float] = []
