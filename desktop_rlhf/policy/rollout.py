@@ -257,8 +257,8 @@ class Rollouts:
         """The completions of some prompts, packed together, with what the policy says of them.
 
         Args:
-            judged: what others say.
-            whole:  whether they are all of the rollout.
+            judged: what ``_judged`` gave of them.
+            whole:  whether they are all of the rollout, whose forward is kept then, with its graph.
         """
         model, temperature = self.model, self.spec.temperature
         scores, reference_logprobs = judged
