@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtGui import QPaintEvent
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
@@ -63,8 +64,15 @@ def _page_type(name: str) -> type[Page]:
     raise KeyError(name)
 
 
+BEGIN_WITHIN_MS = 300
+"""The engine starts then where nothing was painted, as in a window that is minimised."""
+
+
 class Workspace(QWidget):
     """Places the pages of a project and hands each the engine's news.
+
+    The engine starts when the first page was painted. While the system links the model libraries it links nothing else,
+    and what paints for the first time has to be linked too: the window would stand still.
 
     Signals:
         model_loaded: the engine's libraries and the base model are in memory.
@@ -106,8 +114,15 @@ class Workspace(QWidget):
         column.setSpacing(0)
         column.addLayout(row, 1)
         column.addWidget(self.strip)
+        self._begin = QTimer(self, singleShot=True, interval=BEGIN_WITHIN_MS)
+        self._begin.timeout.connect(engine.start)
+        self._begin.start()
         self.page("label")  # it has the engine write ahead, whatever page is open
         self.show_page("label" if project.has_prompts else "prompts")
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        if self._begin.isActive():
+            self._begin.start(0)  # once all of it is painted
 
     @property
     def page_name(self) -> str:

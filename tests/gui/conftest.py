@@ -117,6 +117,7 @@ def make_engine(engines):
 def engine(project, make_engine, engines, qtbot):
     """The handle of a listening engine that runs."""
     handle = EngineHandle(project.path, make_engine)
+    handle.start()
     qtbot.waitUntil(lambda: bool(engines))
     yield handle
     assert handle.close(within_s=10)

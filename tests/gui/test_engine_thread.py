@@ -44,9 +44,21 @@ def test_that_what_is_asked_before_the_engine_exists_reaches_it_in_order(project
     handle.pause("a")
     handle.resume("a")
     handle.stop("a")
+    handle.start()
     gate.set()
     qtbot.waitUntil(lambda: bool(engines) and len(engines[0].asked) == 4)
     assert engines[0].asked == [("submit", "job"), ("pause", "a"), ("resume", "a"), ("stop", "a")]
+    assert handle.close(CLOSE_TEST_S)
+
+
+def test_that_an_engine_that_is_left_before_it_begins_leaves_nothing_behind(project, make_engine, engines, qtbot):
+    handle = EngineHandle(project.path, make_engine)
+    handle.shut_down()
+    assert not handle.running
+    assert handle.close(CLOSE_TEST_S)
+    assert not engines
+    handle.start()
+    qtbot.waitUntil(lambda: len(engines) == 1)
     assert handle.close(CLOSE_TEST_S)
 
 
@@ -61,6 +73,7 @@ def test_that_an_engine_that_raises_is_news(project, qtbot, error, reason, has_r
     heard = []
     handle = EngineHandle(project.path, make)
     handle.news.connect(heard.append)
+    handle.start()
     qtbot.waitUntil(lambda: bool(heard))
     (news,) = heard
     assert isinstance(news, EngineFailed)
@@ -81,6 +94,7 @@ def test_that_the_last_news_come_before_the_end(engine, engines, qtbot):
 
 def test_that_an_engine_can_be_started_again(project, make_engine, engines, qtbot):
     handle = EngineHandle(project.path, make_engine)
+    handle.start()
     qtbot.waitUntil(lambda: len(engines) == 1)
     assert handle.close(CLOSE_TEST_S)
     handle.start()

@@ -26,7 +26,7 @@ from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.notes import NoteDialog
 from desktop_rlhf.gui.pages.start import NewProject, NewProjectDialog, recent_projects
 from desktop_rlhf.gui.window import MainWindow
-from desktop_rlhf.gui.workspace import TITLES
+from desktop_rlhf.gui.workspace import BEGIN_WITHIN_MS, TITLES
 from desktop_rlhf.records.errors import BadInputError
 from desktop_rlhf.settings import projects_path
 from desktop_rlhf.workbench.messages import (
@@ -94,6 +94,53 @@ assert window.isVisible() and not heavy, heavy
     environment["PYTHONPATH"] = str(Path(app.__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+class Paints(QObject):
+    """Notes which widgets are painted while it filters the application's events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: set[str] = set()
+
+    def eventFilter(self, watched, event) -> bool:
+        if event.type() == QEvent.Type.Paint and isinstance(watched, QWidget):
+            self.kinds.add(type(watched).__name__)
+        return False
+
+
+def test_that_the_engine_begins_when_the_project_was_painted(qapp, closed_project, make_engine, engines, qtbot):
+    paints, seen = Paints(), []
+
+    def make(path, say):
+        seen.append(set(paints.kinds))
+        return make_engine(path, say)
+
+    window = MainWindow(make)
+    qtbot.addWidget(window)
+    window.show()
+    qapp.installEventFilter(paints)
+    window.open_project(closed_project)
+    qtbot.waitUntil(lambda: bool(engines))
+    qapp.removeEventFilter(paints)
+    assert {"Workspace", "LabelPage", "JobStrip"} <= seen[0]
+    window.close()
+
+
+def test_that_the_engine_begins_in_a_window_that_nobody_sees(closed_project, make_engine, engines, qtbot):
+    window = MainWindow(make_engine)
+    qtbot.addWidget(window)
+    window.open_project(closed_project)
+    qtbot.waitUntil(lambda: bool(engines))
+    window.close()
+
+
+def test_that_the_engine_of_a_project_that_is_left_at_once_never_begins(window, closed_project, engines, qtbot):
+    window.open_project(closed_project)
+    window.close_project()
+    qtbot.wait(2 * BEGIN_WITHIN_MS)
+    assert not engines
+    assert window.workspace is None
 
 
 def test_that_a_project_opens_on_the_label_page(opened):

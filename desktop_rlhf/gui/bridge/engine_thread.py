@@ -94,7 +94,7 @@ class _EngineThread(QThread):
 
 
 class EngineHandle(QObject):
-    """Starts the engine on a thread of its own and brings its news to the GUI thread.
+    """Runs the engine on a thread of its own and brings its news to the GUI thread.
 
     Args:
         project_path: the project the engine opens for itself.
@@ -117,26 +117,24 @@ class EngineHandle(QObject):
         self._said: deque[News] = deque()  # append and popleft are atomic
         self._timer = QTimer(self, interval=NEWS_EVERY_MS)
         self._timer.timeout.connect(self._deliver)
-        self._thread: _EngineThread | None = None
+        self._thread = self._new_thread()
         self._loaded = False
-        self.start()
 
     def start(self) -> None:
-        """Start the engine; does nothing while it runs."""
+        """Start the engine; does nothing while it runs. What was asked before is kept for it."""
         if self.running:
             return
-        if self._thread is not None:
+        if self._thread.isFinished():
             self._thread.deleteLater()
+            self._thread = self._new_thread()
         self._loaded = False
-        self._thread = _EngineThread(self._project_path, self._make_engine, self._said.append, self)
-        self._thread.finished.connect(self._finish)
         self._timer.start()
         self._thread.start()
 
     @property
     def running(self) -> bool:
-        """Whether the engine's thread still runs."""
-        return self._thread is not None and self._thread.isRunning()
+        """Whether the engine's thread runs."""
+        return self._thread.isRunning()
 
     def submit(self, command: Command) -> None:
         """Ask for a job; its news carry the command's ``job_id``."""
@@ -153,8 +151,8 @@ class EngineHandle(QObject):
         self._ask(lambda engine: engine.stop(job_id))
 
     def shut_down(self) -> None:
-        """Ask the engine to save what it has and end; ``ended`` tells when it did."""
-        if self._thread is not None:
+        """Ask the engine to save what it has and end; ``ended`` tells when it did, if it was running."""
+        if self.running:
             self._thread.shut_down()
 
     def close(self, within_s: float | None = None) -> bool:
@@ -165,14 +163,18 @@ class EngineHandle(QObject):
         self.shut_down()
         if within_s is None:
             within_s = CLOSE_WITHIN_S if self._loaded else CLOSE_WITHIN_S_WHILE_LOADING
-        if self._thread is not None and not self._thread.wait(int(within_s * 1000)):
+        if not self._thread.wait(int(within_s * 1000)):
             return False
         self._deliver()
         self._timer.stop()
         return True
 
+    def _new_thread(self) -> _EngineThread:
+        thread = _EngineThread(self._project_path, self._make_engine, self._said.append, self)
+        thread.finished.connect(self._finish)
+        return thread
+
     def _ask(self, request: Callable[[EngineLike], None]) -> None:
-        assert self._thread is not None
         self._thread.ask(request)
 
     @Slot()
