@@ -17,6 +17,7 @@ from bench.driver import Pairing, probed
 from bench.inputs import Inputs, spread
 from bench.ours import load, prompts
 from bench.plan import NAMES, PROBES, SMALL, WORKS, Figure, Probe
+from bench.probes.soak import growth, line
 from bench.processes import Measured, ProcessFailedError, measured, said
 from desktop_rlhf.records.errors import NotEnoughDataError
 
@@ -134,6 +135,40 @@ def test_that_a_probe_that_is_not_there_is_said_to_be_absent(tmp_path: Path):
     found = probed(probe, SMALL, tmp_path, lambda line: None)
     assert [row.note for row in found] == ["there is no bench.probes.nosuchprobe"] * 2
     assert [row.ours for row in found] == [None, None]
+
+
+LEVEL, STEP = 1000.0, 2.0
+
+
+@pytest.mark.parametrize(
+    "mb",
+    [
+        pytest.param([LEVEL + 0.05 * update for update in range(50)], id="all the time"),
+        pytest.param([LEVEL + update // 10 * 0.5 for update in range(50)], id="step after step"),
+        pytest.param([LEVEL + update * 0.05 + (-1) ** update * STEP for update in range(500)], id="up and down too"),
+    ],
+)
+def test_that_memory_that_grows_has_a_slope(mb):
+    """All of these grow by 5 MB in 100 updates."""
+    assert growth(mb) == pytest.approx(5.0, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    "mb",
+    [
+        pytest.param([LEVEL + STEP * (update >= 45) for update in range(50)], id="a step near the end"),
+        pytest.param([LEVEL + STEP * (20 <= update < 28) for update in range(50)], id="a hump"),
+        pytest.param([LEVEL + 10 * STEP * (update >= 4) for update in range(50)], id="the first tenth"),
+    ],
+)
+def test_that_memory_that_is_held_at_one_level_has_none(mb):
+    assert growth(mb) == 0.0
+
+
+def test_that_a_step_near_the_end_lifts_the_least_squares_line():
+    """Which is why the other one is the figure; this one stands beside it."""
+    mb = [LEVEL + STEP * (update >= 45) for update in range(50)]
+    assert line(mb) > 1.0 > growth(mb)
 
 
 def test_that_the_json_holds_every_row_with_its_unit_direction_and_goal(side, tmp_path: Path):
