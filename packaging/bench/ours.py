@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 
+from bench.worker import asked
 from desktop_rlhf.adapters.devices import place_for
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs
@@ -23,6 +25,12 @@ from desktop_rlhf.workbench.engine import usual_threads
 
 Row: TypeAlias = Mapping[str, Any]
 SIDES = ("chosen_ids", "rejected_ids")
+
+
+def work(main: Callable[[Row], None]) -> None:
+    """Do what this process is asked for; as in the window, Python's collector does not run by itself."""
+    gc.disable()
+    main(asked())
 
 
 def load(inputs: Row) -> ResidentModel:

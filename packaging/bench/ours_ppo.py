@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from bench.ours import Row, load, prompts, seconds_of, settings
-from bench.worker import asked, say
+from bench.ours import Row, load, prompts, seconds_of, settings, work
+from bench.worker import say
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.policy.ppo.spec import PpoSpec
@@ -54,4 +54,4 @@ def untrained_reward_model(model: ResidentModel, path: Path, inputs: Row) -> Pat
 
 
 if __name__ == "__main__":
-    main(asked())
+    work(main)

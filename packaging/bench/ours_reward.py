@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from bench.ours import Row, groups, load, seconds_of, settings
-from bench.worker import asked, say
+from bench.ours import Row, groups, load, seconds_of, settings, work
+from bench.worker import say
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.reward.spec import FEWEST_COMPARISONS, RewardSpec
 
@@ -29,4 +29,4 @@ def main(inputs: Row) -> None:
 
 
 if __name__ == "__main__":
-    main(asked())
+    work(main)
