@@ -273,13 +273,9 @@ class MainWindow(QMainWindow):
             then()
 
     def _drop(self, workspace: Workspace) -> None:
-        from desktop_rlhf.gui.curves.reader import CurveReader  # numpy, which the first paint does not wait for
-
         self._workspace = None
         self._stack.removeWidget(workspace)
-        for reader in workspace.findChildren(CurveReader):
-            reader.stop()  # it would ask a project that is closed
-        workspace.project.close()
+        workspace.leave()
         workspace.deleteLater()
 
     def closeEvent(self, event: QCloseEvent) -> None:

@@ -65,7 +65,7 @@ def _page_type(name: str) -> type[Page]:
 
 
 BEGIN_WITHIN_MS = 300
-"""The engine starts then where nothing was painted, as in a window that is minimised."""
+"""Where nothing is painted, as in a window that is minimised, the engine starts that long after the project opened."""
 
 
 class Workspace(QWidget):
@@ -114,15 +114,25 @@ class Workspace(QWidget):
         column.setSpacing(0)
         column.addLayout(row, 1)
         column.addWidget(self.strip)
-        self._begin = QTimer(self, singleShot=True, interval=BEGIN_WITHIN_MS)
-        self._begin.timeout.connect(engine.start)
-        self._begin.start()
+        self._painted = self._waited = False
+        self._until_begin = QTimer(self, singleShot=True)
+        self._until_begin.timeout.connect(self._begin)
+        self._until_begin.start()
         self.page("label")  # it has the engine write ahead, whatever page is open
         self.show_page("label" if project.has_prompts else "prompts")
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        if self._begin.isActive():
-            self._begin.start(0)  # once all of it is painted
+        if not self._painted:
+            self._painted = True
+            self._until_begin.start(0)  # once all of it is painted
+
+    def _begin(self) -> None:
+        """Start the engine, or wait for the first paint from when the window has its next turn."""
+        if self._painted or self._waited:
+            self.engine.start()
+        else:
+            self._waited = True
+            self._until_begin.start(BEGIN_WITHIN_MS)
 
     @property
     def page_name(self) -> str:
@@ -170,6 +180,15 @@ class Workspace(QWidget):
             self._banner.show_error(error)
             return
         self.strip.toast.say(f"Wrote {written:,} {what} to {path.name}.")
+
+    def leave(self) -> None:
+        """Close the project, which nothing asks afterwards."""
+        from desktop_rlhf.gui.curves.reader import CurveReader  # numpy, which the first paint does not wait for
+
+        self._until_begin.stop()
+        for reader in self.findChildren(CurveReader):
+            reader.stop()
+        self.project.close()
 
     def show_error(self, error: WorldError) -> None:
         """Show an error that no page showed."""

@@ -27,8 +27,8 @@ Row: TypeAlias = Mapping[str, Any]
 SIDES = ("chosen_ids", "rejected_ids")
 
 
-def work(main: Callable[[Row], None]) -> None:
-    """Do what this process is asked for; as in the window, Python's collector does not run by itself."""
+def begin(main: Callable[[Row], None]) -> None:
+    """Do what this process is asked for, with Python's collector off: in the window it does not run by itself."""
     gc.disable()
     main(asked())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from bench.ours import Row, groups, load, seconds_of, settings, work
+from bench.ours import Row, begin, groups, load, seconds_of, settings
 from bench.worker import say
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.policy.dpo.spec import DpoSpec
@@ -24,4 +24,4 @@ def main(inputs: Row) -> None:
 
 
 if __name__ == "__main__":
-    work(main)
+    begin(main)

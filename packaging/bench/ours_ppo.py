@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bench.ours import Row, load, prompts, seconds_of, settings, work
+from bench.ours import Row, begin, load, prompts, seconds_of, settings
 from bench.worker import say
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs
@@ -54,4 +54,4 @@ def untrained_reward_model(model: ResidentModel, path: Path, inputs: Row) -> Pat
 
 
 if __name__ == "__main__":
-    work(main)
+    begin(main)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from bench.ours import Row, load, prompts, work
+from bench.ours import Row, begin, load, prompts
 from bench.worker import say
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.completions.sampling import Written, sample
@@ -32,4 +32,4 @@ def written(model: ResidentModel, ids: Sequence[list[int]], copies: int, new: in
 
 
 if __name__ == "__main__":
-    work(main)
+    begin(main)

@@ -104,6 +104,24 @@ def test_that_an_engine_can_be_started_again(project, make_engine, engines, qtbo
     assert handle.close(CLOSE_TEST_S)
 
 
+def test_that_what_is_asked_after_an_engine_failed_waits_for_the_next(project, make_engine, engines, qtbot):
+    made = []
+
+    def make(path, say):
+        made.append(path)
+        if len(made) == 1:
+            raise ModelFolderError("No model.", "Get one.")
+        return make_engine(path, say)
+
+    handle = EngineHandle(project.path, make)
+    with qtbot.waitSignal(handle.ended):
+        handle.start()
+    handle.submit("job")
+    handle.start()
+    qtbot.waitUntil(lambda: bool(engines) and engines[0].commands == ["job"])
+    assert handle.close(CLOSE_TEST_S)
+
+
 def test_that_closing_a_busy_engine_comes_back_in_time(engine, engines):
     gate = threading.Event()
     engines[-1].have_it(gate.wait)

@@ -26,7 +26,7 @@ from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.notes import NoteDialog
 from desktop_rlhf.gui.pages.start import NewProject, NewProjectDialog, recent_projects
 from desktop_rlhf.gui.window import MainWindow
-from desktop_rlhf.gui.workspace import BEGIN_WITHIN_MS, TITLES
+from desktop_rlhf.gui.workspace import TITLES
 from desktop_rlhf.records.errors import BadInputError
 from desktop_rlhf.settings import projects_path
 from desktop_rlhf.workbench.messages import (
@@ -109,7 +109,10 @@ class Paints(QObject):
         return False
 
 
-def test_that_the_engine_begins_when_the_project_was_painted(qapp, closed_project, make_engine, engines, qtbot):
+def test_that_the_engine_begins_when_the_project_was_painted(
+    qapp, closed_project, make_engine, engines, qtbot, monkeypatch
+):
+    monkeypatch.setattr("desktop_rlhf.gui.workspace.BEGIN_WITHIN_MS", 60_000)  # it is the paint that begins it
     paints, seen = Paints(), []
 
     def make(path, say):
@@ -135,10 +138,14 @@ def test_that_the_engine_begins_in_a_window_that_nobody_sees(closed_project, mak
     window.close()
 
 
-def test_that_the_engine_of_a_project_that_is_left_at_once_never_begins(window, closed_project, engines, qtbot):
+def test_that_the_engine_of_a_project_that_is_left_at_once_never_begins(
+    window, closed_project, engines, qapp, monkeypatch
+):
+    monkeypatch.setattr("desktop_rlhf.gui.workspace.BEGIN_WITHIN_MS", 0)
     window.open_project(closed_project)
     window.close_project()
-    qtbot.wait(2 * BEGIN_WITHIN_MS)
+    for _ in range(20):
+        qapp.processEvents()  # which fires timers and deletes nothing
     assert not engines
     assert window.workspace is None
 

@@ -121,12 +121,10 @@ class EngineHandle(QObject):
         self._loaded = False
 
     def start(self) -> None:
-        """Start the engine; does nothing while it runs. What was asked before is kept for it."""
+        """Start the engine; does nothing while it runs. What was asked while none ran is kept for it."""
         if self.running:
             return
-        if self._thread.isFinished():
-            self._thread.deleteLater()
-            self._thread = self._new_thread()
+        self._renew()
         self._loaded = False
         self._timer.start()
         self._thread.start()
@@ -169,6 +167,12 @@ class EngineHandle(QObject):
         self._timer.stop()
         return True
 
+    def _renew(self) -> None:
+        """Let a thread that ended be followed by one that may be started, and asked before that."""
+        if self._thread.isFinished():
+            self._thread.deleteLater()
+            self._thread = self._new_thread()
+
     def _new_thread(self) -> _EngineThread:
         thread = _EngineThread(self._project_path, self._make_engine, self._said.append, self)
         thread.finished.connect(self._finish)
@@ -190,4 +194,5 @@ class EngineHandle(QObject):
             return
         self._deliver()
         self._timer.stop()
+        self._renew()
         self.ended.emit()

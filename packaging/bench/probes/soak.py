@@ -28,15 +28,16 @@ def growth(mb: Sequence[float]) -> float:
     """MB for each 100 updates: the median of the slopes between every two of them, all but the first part.
 
     The library keeps code for the sizes of products that it met last, and exchanges it when new ones come: 1 or 2 MB
-    more or less at once, some updates apart. Through such a step near an end the least-squares line rises or falls;
-    what grows all the time, or step after step, shows in either.
+    more or less at once, some updates apart. The least-squares line rises or falls with such a step near an end; this
+    one does not. In turn it is 0 wherever most of the pairs are level: after a single step, however high, or for what
+    begins to grow late. So both are told.
 
     Source: Sen, "Estimates of the regression coefficient based on Kendall's tau" (1968).
     """
     return 100 * median((b - a) / (j - i) for (i, a), (j, b) in combinations(enumerate(_counted(mb)), 2))
 
 
-def line(mb: Sequence[float]) -> float:
+def least_squares(mb: Sequence[float]) -> float:
     """MB for each 100 updates: the slope of the least-squares line through the same."""
     counted = _counted(mb)
     return 100 * linear_regression(range(len(counted)), counted).slope
@@ -58,7 +59,7 @@ def summary(found: Mapping[str, Any]) -> dict[str, object]:
     return {
         "updates": len(runs[0]["mb"]),
         "slope": round(growth(runs[0]["mb"]), 3),
-        "slope_by_least_squares": round(line(runs[0]["mb"]), 3),
+        "slope_by_least_squares": round(least_squares(runs[0]["mb"]), 3),
         "slope_with_what_is_free": round(growth(runs[0]["kept_mb"]), 3),
         "slope_allocated": round(growth(runs[0]["allocated_mb"]), 3),
         "before_mb": round(before["mb"], 1),
