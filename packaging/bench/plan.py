@@ -195,9 +195,9 @@ PROBES = (
         "soak",
         (
             Figure("MB that 100 updates of PPO add, tiny model", ("tiny", "slope"), 1.0),
-            Figure("the same by least squares", ("tiny", "slope_by_least_squares"), 1.0),
+            Figure("the same by least squares, tiny model", ("tiny", "slope_by_least_squares"), 1.0),
             Figure("MB that 100 updates of PPO add, starter model", ("starter", "slope"), 1.0),
-            Figure("the same by least squares", ("starter", "slope_by_least_squares"), 1.0),
+            Figure("the same by least squares, starter model", ("starter", "slope_by_least_squares"), 1.0),
         ),
     ),
     Probe(
