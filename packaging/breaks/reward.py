@@ -135,8 +135,8 @@ REWARD: tuple[Row | Advice, ...] = (
                 EVERYWHERE,
                 "desktop_rlhf/policy/rollout.py",
                 "scores = self.reward_model.score(packed)",
-                "scores = self.reward_model.score("
-                "pack([(ids, [d.completion_ids[:-1] for d in drawn]) for ids, drawn in written]))",
+                "import dataclasses\n"
+                "        scores = self.reward_model.score(dataclasses.replace(packed, last=packed.last - 1))",
             ),
             Break(
                 "A written completion has no end token",
