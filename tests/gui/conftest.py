@@ -11,6 +11,7 @@ from PySide6.QtCore import QSettings
 
 from desktop_rlhf.gui import theme
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
+from desktop_rlhf.gui.window import MainWindow
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.project import STORE_FILE, Project
@@ -121,3 +122,22 @@ def engine(project, make_engine, engines, qtbot):
     qtbot.waitUntil(lambda: bool(engines))
     yield handle
     assert handle.close(within_s=10)
+
+
+@pytest.fixture
+def closed_project(project) -> Path:
+    """The folder of a project that nobody has open."""
+    project.close()
+    return project.path
+
+
+@pytest.fixture
+def window(qtbot, make_engine):
+    """A window with listening engines."""
+    made = MainWindow(make_engine)
+    qtbot.addWidget(made)
+    made.resize(1100, 700)
+    made.show()
+    yield made
+    made.close()
+    assert not made.left_behind

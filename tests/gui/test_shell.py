@@ -42,24 +42,6 @@ CLOSE_TEST_S = 10
 
 
 @pytest.fixture
-def closed_project(project) -> Path:
-    """The folder of a project that nobody has open."""
-    project.close()
-    return project.path
-
-
-@pytest.fixture
-def window(qtbot, make_engine):
-    made = MainWindow(make_engine)
-    qtbot.addWidget(made)
-    made.resize(1100, 700)
-    made.show()
-    yield made
-    made.close()
-    assert not made.left_behind
-
-
-@pytest.fixture
 def opened(window, closed_project, engines, qtbot):
     """The window with a project and a listening engine that runs."""
     window.open_project(closed_project)
@@ -94,60 +76,6 @@ assert window.isVisible() and not heavy, heavy
     environment["PYTHONPATH"] = str(Path(app.__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-class Paints(QObject):
-    """Notes which widgets are painted while it filters the application's events."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kinds: set[str] = set()
-
-    def eventFilter(self, watched, event) -> bool:
-        if event.type() == QEvent.Type.Paint and isinstance(watched, QWidget):
-            self.kinds.add(type(watched).__name__)
-        return False
-
-
-def test_that_the_engine_begins_when_the_project_was_painted(
-    qapp, closed_project, make_engine, engines, qtbot, monkeypatch
-):
-    monkeypatch.setattr("desktop_rlhf.gui.workspace.BEGIN_WITHIN_MS", 60_000)  # it is the paint that begins it
-    paints, seen = Paints(), []
-
-    def make(path, say):
-        seen.append(set(paints.kinds))
-        return make_engine(path, say)
-
-    window = MainWindow(make)
-    qtbot.addWidget(window)
-    window.show()
-    qapp.installEventFilter(paints)
-    window.open_project(closed_project)
-    qtbot.waitUntil(lambda: bool(engines))
-    qapp.removeEventFilter(paints)
-    assert {"Workspace", "LabelPage", "JobStrip"} <= seen[0]
-    window.close()
-
-
-def test_that_the_engine_begins_in_a_window_that_nobody_sees(closed_project, make_engine, engines, qtbot):
-    window = MainWindow(make_engine)
-    qtbot.addWidget(window)
-    window.open_project(closed_project)
-    qtbot.waitUntil(lambda: bool(engines))
-    window.close()
-
-
-def test_that_the_engine_of_a_project_that_is_left_at_once_never_begins(
-    window, closed_project, engines, qapp, monkeypatch
-):
-    monkeypatch.setattr("desktop_rlhf.gui.workspace.BEGIN_WITHIN_MS", 0)
-    window.open_project(closed_project)
-    window.close_project()
-    for _ in range(20):
-        qapp.processEvents()  # which fires timers and deletes nothing
-    assert not engines
-    assert window.workspace is None
 
 
 def test_that_a_project_opens_on_the_label_page(opened):
