@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from uuid import uuid4
 
 from desktop_rlhf.adapters.resident import ResidentModel, hash_adapter
-from desktop_rlhf.completions.sampling import Drawn, Sampling, sample
+from desktop_rlhf.completions.sampling import MOST_READ, Drawn, Sampling, sample
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.errors import BadInputError, ModelFolderError
 from desktop_rlhf.records.prompts import Prompt
@@ -28,7 +29,11 @@ from desktop_rlhf.workbench.messages import (
 )
 
 PROMPTS_PER_BATCH = 128
-FIRST_PROMPTS = 2  # a small first batch where nothing waits, so that there soon is something to label
+FIRST_PROMPTS = 2  # at least, of a small first batch, so that there soon is something to judge
+FIRST_COMPLETIONS = 16
+"""Of such a batch where each prompt is there to be labelled as soon as its own are written: of several prompts the
+first is done sooner than of two, and sixteen rows take less than half as long again as four. All are read before one
+is written, so long prompts are fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ def sample_groups(bench: Bench, command: SampleGroups, stop: StopToken) -> Job:
     count = command.completions_per_prompt
     total = len(command.prompt_ids)
     # Few rows take nearly as long as many, so where something waits a small batch is only dear.
-    first = PROMPTS_PER_BATCH if bench.store.completions.waiting() else FIRST_PROMPTS
+    first = PROMPTS_PER_BATCH if bench.store.completions.waiting() else _soon_written(bench, command)
     with _Speaker(bench, command.adapter_id) as name:
         for start, end in _batches(total, first):
             prompts = [bench.store.prompts.get(prompt_id) for prompt_id in command.prompt_ids[start:end]]
@@ -152,6 +157,14 @@ class _Speaker:
     def __exit__(self, *_: object) -> None:
         if self._name:
             self._bench.model.detach(self._name)
+
+
+def _soon_written(bench: Bench, command: SampleGroups) -> int:
+    """Of how many prompts the first one is there soonest."""
+    most = max(FIRST_PROMPTS, FIRST_COMPLETIONS // command.completions_per_prompt)
+    prompts = map(bench.store.prompts.get, command.prompt_ids[:most])
+    read = accumulate(len(bench.model.prompt_ids(prompt.messages)) for prompt in prompts)
+    return max(FIRST_PROMPTS, sum(tokens <= MOST_READ for tokens in read))
 
 
 def _batches(total: int, first: int = FIRST_PROMPTS) -> Iterator[tuple[int, int]]:

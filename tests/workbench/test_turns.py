@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from desktop_rlhf.adapters.resident import ResidentModel
+from desktop_rlhf.completions.sampling import Drawn, Written
 from desktop_rlhf.records.completions import Sampler
+from desktop_rlhf.runs.events import Progressed
 from desktop_rlhf.workbench import jobs
 from desktop_rlhf.workbench.engine import FEWEST_WAITING, MOST_PIECES, Engine
-from desktop_rlhf.workbench.messages import JobEnded, StartRun
+from desktop_rlhf.workbench.messages import CompletionsReady, JobEnded, StartRun
 
 TRAINING = StartRun("run", "dpo", {"lora_rank": 4, "lora_alpha": 8, "epochs": 8})
 
@@ -44,18 +49,52 @@ def test_that_sampling_goes_first_while_no_pair_is_ahead_and_takes_turns_afterwa
     assert 1 in in_a_row
 
 
-def test_that_the_first_batch_is_small_only_where_nothing_waits(project, work, sampling, monkeypatch) -> None:
-    sizes: list[int] = []
+@pytest.fixture
+def sizes(monkeypatch) -> list[int]:
+    """Of how many prompts each batch was."""
+    found: list[int] = []
     real = jobs.sample
 
     def watched(model, adapter, prompts, *arguments):
-        sizes.append(len(prompts))
+        found.append(len(prompts))
         return real(model, adapter, prompts, *arguments)
 
     monkeypatch.setattr(jobs, "sample", watched)
-    work(sampling(2))
-    assert sizes == [2, 10]
+    return found
+
+
+@pytest.mark.parametrize(("count", "batches"), [(2, [8, 4]), (3, [5, 7]), (6, [2, 10]), (20, [2, 10])])
+def test_that_the_first_batch_is_small_only_where_nothing_waits(project, work, sampling, sizes, count, batches) -> None:
+    work(sampling(count))
+    assert sizes == batches
     assert project.label_counts().waiting == 12
     sizes.clear()
-    work(sampling(2))
+    work(sampling(count))
     assert sizes == [12]
+
+
+@pytest.mark.parametrize(("most_read", "batches"), [(99, [2, 10]), (350, [3, 9]), (800, [8, 4])])
+def test_that_long_prompts_are_fewer_in_the_first_batch_as_all_are_read_before_one_is_written(
+    work, sampling, sizes, monkeypatch, most_read, batches
+) -> None:
+    monkeypatch.setattr(ResidentModel, "prompt_ids", lambda *_: list(range(5, 105)))
+    monkeypatch.setattr(jobs, "MOST_READ", most_read)
+    work(sampling(2))
+    assert sizes == batches
+
+
+def test_that_what_is_written_first_is_there_before_the_rest_of_its_batch(project, work, sampling, monkeypatch) -> None:
+    def one_after_another(model, adapter, prompts, *arguments):
+        for place in range(len(prompts)):
+            yield Written(place, (Drawn((40,), True), Drawn((41,), True)))
+            yield Progressed("sampling", place + 1, len(prompts))
+
+    monkeypatch.setattr(jobs, "sample", one_after_another)
+    waiting: list[int] = []
+
+    def count(_, news) -> None:
+        if isinstance(news, CompletionsReady):
+            waiting.append(project.label_counts().waiting)
+
+    work(sampling(2), meanwhile=count)
+    assert waiting == list(range(1, 13))
