@@ -160,7 +160,7 @@ class _Speaker:
 
 
 def _soon_written(bench: Bench, command: SampleGroups) -> int:
-    """Of how many prompts the first one is there soonest."""
+    """How many prompts a first batch has: several, of which one is soon done, and fewer where reading takes long."""
     most = max(FIRST_PROMPTS, FIRST_COMPLETIONS // command.completions_per_prompt)
     prompts = map(bench.store.prompts.get, command.prompt_ids[:most])
     read = accumulate(len(bench.model.prompt_ids(prompt.messages)) for prompt in prompts)

@@ -1,65 +1,61 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 from torch import nn
 
 from desktop_rlhf.adapters.optimizer import adamw, optimizer_state, restore_optimizer
 
+BEGAN = ((1.0, -1.0, 3.0), (0.5, 2.0, -7.0))
 RATES = (1e-2, 1e-1)
 GRADIENTS = ((0.5, -2.0, 1e-3), (-0.25, 4.0, 0.0))
 
 
-def parameters() -> list[nn.Parameter]:
-    return [nn.Parameter(torch.tensor(values)) for values in ([1.0, -1.0, 3.0], [0.5, 2.0, -7.0])]
-
-
-def by_hand(values: list[float], gradients: list[float], rate: float, eps: float) -> list[float]:
-    """Adam's steps along one number's gradients. Source: Kingma and Ba (2015), algorithm 1."""
+def by_hand(number: float, gradients: Iterable[float], rate: float, eps: float) -> float:
+    """Where Adam's steps along these gradients lead. Source: Kingma and Ba (2015), algorithm 1."""
     first = second = 0.0
     for step, gradient in enumerate(gradients, start=1):
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient**2
-        values.append(values[-1] - rate * first / (1 - 0.9**step) / ((second / (1 - 0.999**step)) ** 0.5 + eps))
-    return values
+        number -= rate * first / (1 - 0.9**step) / ((second / (1 - 0.999**step)) ** 0.5 + eps)
+    return number
 
 
 @pytest.mark.parametrize("eps", [1e-8, 1e-5])
 def test_that_every_group_takes_adams_steps_at_its_own_rate_without_decay(eps) -> None:
-    own = parameters()
+    own = [nn.Parameter(torch.tensor(values)) for values in BEGAN]
     optimizer = adamw([([parameter], rate) for parameter, rate in zip(own, RATES, strict=True)], eps=eps)
-    for step, values in enumerate(GRADIENTS, start=1):
+    for gradients in GRADIENTS:
         for parameter in own:
-            parameter.grad = torch.tensor(values)
+            parameter.grad = torch.tensor(gradients)
         optimizer.step()
-        for parameter, began, rate in zip(own, parameters(), RATES, strict=True):
-            right = [
-                by_hand([number], [made[place] for made in GRADIENTS[:step]], rate, eps)[-1]
-                for place, number in enumerate(began.tolist())
-            ]
-            assert parameter.tolist() == pytest.approx(right, rel=1e-6)
+    for parameter, numbers, rate in zip(own, BEGAN, RATES, strict=True):
+        each = zip(numbers, zip(*GRADIENTS, strict=True), strict=True)
+        assert parameter.tolist() == pytest.approx([by_hand(*one, rate, eps) for one in each], rel=1e-6)
 
 
 def test_that_an_optimiser_that_remembers_goes_on_to_the_same_bits_and_leaves_alone_what_has_no_gradient() -> None:
-    generator = torch.Generator().manual_seed(0)
-    drawn = [torch.randn(4, 3, 50, generator=generator) for _ in range(2)]
+    gradients = torch.randn(4, 2, 3, 50, generator=torch.Generator().manual_seed(0))
 
-    def stepped(steps: int) -> tuple[list[nn.Parameter], torch.optim.AdamW]:
-        own = [nn.Parameter(torch.ones(3, 50)), nn.Parameter(torch.ones(3, 50)), nn.Parameter(torch.ones(3))]
-        optimizer = adamw([(own, 1e-2)])
-        for number in range(steps):
-            for parameter, gradients in zip(own, drawn, strict=False):
-                parameter.grad = gradients[number].clone()
+    def take(steps: range, own: list[nn.Parameter], optimizer: torch.optim.AdamW) -> None:
+        for step in steps:
+            for parameter, gradient in zip(own, gradients[step], strict=False):  # the last one has none
+                parameter.grad = gradient.clone()
             optimizer.step()
-        return own, optimizer
 
-    whole, _ = stepped(4)
-    half, before = stepped(2)
-    after = adamw([(half, 1e-2)])
+    whole, halves = ([nn.Parameter(torch.ones(3, 50)) for _ in range(3)] for _ in range(2))
+    take(range(4), whole, adamw([(whole, 1e-2)]))
+    before, after = adamw([(halves, 1e-2)]), adamw([(halves, 1e-2)])
+    take(range(2), halves, before)
     restore_optimizer(after, optimizer_state(before))
-    for number in (2, 3):
-        for parameter, gradients in zip(half, drawn, strict=False):
-            parameter.grad = gradients[number].clone()
-        after.step()
-    assert all(torch.equal(one, other) for one, other in zip(whole, half, strict=True))
-    assert whole[2].tolist() == [1.0] * 3
+    take(range(2, 4), halves, after)
+    assert all(torch.equal(one, other) for one, other in zip(whole, halves, strict=True))
+    assert not torch.equal(whole[0], whole[1])
+    assert torch.equal(whole[2], torch.ones(3, 50))
+
+
+@pytest.mark.parametrize(("device", "fused"), [("cpu", True), ("meta", None)])
+def test_that_a_processor_takes_a_step_in_one_pass_and_other_devices_as_torch_would(device, fused) -> None:
+    assert adamw([([nn.Parameter(torch.ones(2, device=device))], 1e-2)]).defaults["fused"] is fused
