@@ -13,10 +13,11 @@ from typing import Any, TypeAlias, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from desktop_rlhf.adapters.folders import CHECKPOINT_MANIFEST
+from desktop_rlhf.adapters.tensor_file import write_tensors
 from desktop_rlhf.runs.events import Checkpointing, Event
 
 State: TypeAlias = Any
@@ -101,11 +102,6 @@ def restore_parameters(parameters: Sequence[Tensor], stored: Sequence[Tensor]) -
             parameter.copy_(value)
 
 
-def copied(tensor: Tensor) -> Tensor:
-    """A copy of its own on the CPU, for a file: safetensors refuses two names for the same memory."""
-    return tensor.detach().to("cpu", copy=True).contiguous()
-
-
 def is_whole(path: Path) -> bool:
     """Whether every file of a checkpoint is there with the bytes its manifest, which is written last, tells of."""
     try:
@@ -120,7 +116,7 @@ def is_whole(path: Path) -> bool:
 def _write(folder: Path, state: State) -> None:
     tensors: dict[str, Tensor] = {}
     plain = _without_tensors(state, "", tensors)
-    save_file(tensors, folder / TENSORS_FILE)
+    write_tensors(tensors, folder / TENSORS_FILE)
     (folder / STATE_FILE).write_text(json.dumps(plain))
     for name in (TENSORS_FILE, STATE_FILE):
         _flush(folder / name)
@@ -140,7 +136,7 @@ def _read(folder: Path) -> State:
 def _without_tensors(node: State, place: str, tensors: dict[str, Tensor]) -> State:
     """The tree with a name in the place of each tensor, and the tensors by name."""
     if isinstance(node, Tensor):
-        tensors[place] = copied(node)
+        tensors[place] = node
         return {"tensor": place}
     if isinstance(node, Mapping):
         return {key: _without_tensors(value, f"{place}/{key}", tensors) for key, value in node.items()}

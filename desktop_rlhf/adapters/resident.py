@@ -17,15 +17,15 @@ import torch
 from peft import LoraConfig, LoraModel
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
 from desktop_rlhf.adapters.chat import Chat
-from desktop_rlhf.adapters.checkpoint import copied
 from desktop_rlhf.adapters.folders import check_model_folder
 from desktop_rlhf.adapters.fused import FusedTrunk
+from desktop_rlhf.adapters.tensor_file import write_tensors
 from desktop_rlhf.adapters.vocabulary import Vocabulary
 from desktop_rlhf.records.errors import ModelFolderError
 from desktop_rlhf.records.prompts import Message
@@ -192,11 +192,11 @@ class ResidentModel:
         aside = path.with_name(path.name + ".part")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        weights = {_saved_key(k, name): copied(p) for k, p in self._adapter_parameters(name)}
-        save_file(weights, aside / WEIGHTS_FILE)
+        weights = {_saved_key(k, name): p for k, p in self._adapter_parameters(name)}
+        write_tensors(weights, aside / WEIGHTS_FILE)
         self._attached[name].save_pretrained(str(aside))
         if head is not None:
-            save_file({k: copied(v) for k, v in head.items()}, aside / HEAD_FILE)
+            write_tensors(head, aside / HEAD_FILE)
         sha256 = hash_adapter(aside)
         for file in aside.iterdir():
             with file.open("r+b") as written:

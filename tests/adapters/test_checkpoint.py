@@ -86,7 +86,7 @@ def test_that_a_write_that_fails_anywhere_leaves_the_one_before(tmp_path, monkey
 
         return call
 
-    monkeypatch.setattr(checkpoint, "save_file", falling(checkpoint.save_file))
+    monkeypatch.setattr(checkpoint, "write_tensors", falling(checkpoint.write_tensors))
     monkeypatch.setattr(os, "fsync", falling(os.fsync))
     monkeypatch.setattr(os, "replace", falling(os.replace))
     monkeypatch.setattr("pathlib.Path.write_text", falling(checkpoint.Path.write_text))

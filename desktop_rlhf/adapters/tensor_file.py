@@ -1,0 +1,22 @@
+"""Named tensors in a safetensors file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.numpy import save_file
+from torch import Tensor
+
+
+def write_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Write tensors of a format that NumPy knows as well, which bfloat16 is not, as they are at this moment.
+
+    Through NumPy, since the library's own way from torch leaves objects that refer to each other for every tensor, and
+    the memory of what was written with them, until garbage is next collected.
+
+    Raises:
+        TypeError: a format that NumPy has not.
+        OSError: the file could not be written.
+    """
+    save_file({name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}, file)
