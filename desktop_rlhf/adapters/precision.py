@@ -16,7 +16,9 @@ from torch.nn.functional import linear
 logger = logging.getLogger(__name__)
 
 ROWS, IN, OUT = 512, 768, 1536  # about a small model's largest product
-WORTH_IT = 2.0  # times as fast; below that the rounding is not worth it
+WORTH_IT = 1.5
+"""Times as fast; below that the rounding is not worth it. It lies between what processors give, 0.5 without
+instructions for bfloat16, 2.1 to 2.9 with them and 5 to 8 with a unit for it: noise must not change the format."""
 ROUNDING = 0.02  # of the largest value: bfloat16 keeps 8 bits, so a product of rounded numbers is off by less
 TRIES = 7
 SMALLEST_BYTES = 100_000_000  # of weights
@@ -36,7 +38,7 @@ for _name, _value in OF_THE_LIBRARY.items():  # the library reads it at the proc
 
 @cache
 def preferred_dtype(device: str = "cpu") -> torch.dtype:
-    """bfloat16 where products of it are right and at least twice as fast, as on processors with a matrix unit for it.
+    """bfloat16 where products of it are right and ``WORTH_IT``, as on processors with instructions or a unit for it.
 
     Elsewhere float32. Tried once per process and device, in a few hundredths of a second.
     """

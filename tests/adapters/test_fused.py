@@ -15,10 +15,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from desktop_rlhf.adapters import precision
 from desktop_rlhf.adapters.fused import FusedTrunk
 from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
-from desktop_rlhf.adapters.precision import dtype_for
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 
 SHAPE = dict(
@@ -132,15 +130,3 @@ def test_that_adapters_on_a_short_base_are_kept_and_saved_wide(llama, tmp_path) 
     for name in ("one", "again"):
         assert {parameter.dtype for _, parameter in model._adapter_parameters(name)} == {torch.float32}
     assert torch.equal(measured(model, "again")[0], measured(model, "one")[0])
-
-
-def test_that_a_format_that_multiplies_wrongly_is_not_used(monkeypatch, caplog) -> None:
-    honest = precision.linear
-    monkeypatch.setattr(precision, "linear", lambda x, w: honest(x, w) * (1.1 if x.dtype == torch.bfloat16 else 1.0))
-    assert precision.preferred_dtype.__wrapped__() is torch.float32
-    assert "wrong on this machine" in caplog.text
-
-
-def test_that_a_tiny_model_stays_in_float32(tmp_path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"\0" * 1000)
-    assert dtype_for(tmp_path) is torch.float32

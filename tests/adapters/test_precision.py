@@ -4,8 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
-from desktop_rlhf.adapters.precision import OF_THE_LIBRARY
+import pytest
+import torch
+
+from desktop_rlhf.adapters import precision
+from desktop_rlhf.adapters.precision import OF_THE_LIBRARY, dtype_for
 
 MANY_SIZES = """
 import ctypes, json, sys
@@ -40,3 +45,31 @@ def test_that_what_a_person_asks_of_the_library_stands() -> None:
     environ = os.environ | {"LRU_CACHE_CAPACITY": "77"}
     said = subprocess.run([sys.executable, "-c", read], env=environ, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "77"
+
+
+@pytest.mark.parametrize(
+    ("gain", "dtype"), [(0.5, torch.float32), (1.2, torch.float32), (2.1, torch.bfloat16), (7.7, torch.bfloat16)]
+)
+def test_that_the_format_is_the_one_whose_products_are_worth_it(monkeypatch, gain, dtype) -> None:
+    honest, now = precision.linear, 0.0
+
+    def timed(x, weight):
+        nonlocal now
+        now += 1 / gain if x.dtype == torch.bfloat16 else 1.0
+        return honest(x, weight)
+
+    monkeypatch.setattr(precision, "linear", timed)
+    monkeypatch.setattr(precision, "time", SimpleNamespace(perf_counter=lambda: now))
+    assert precision.preferred_dtype.__wrapped__() is dtype
+
+
+def test_that_a_format_that_multiplies_wrongly_is_not_used(monkeypatch, caplog) -> None:
+    honest = precision.linear
+    monkeypatch.setattr(precision, "linear", lambda x, w: honest(x, w) * (1.1 if x.dtype == torch.bfloat16 else 1.0))
+    assert precision.preferred_dtype.__wrapped__() is torch.float32
+    assert "wrong on this machine" in caplog.text
+
+
+def test_that_a_tiny_model_stays_in_float32(tmp_path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 1000)
+    assert dtype_for(tmp_path) is torch.float32
