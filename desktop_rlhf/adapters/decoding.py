@@ -18,13 +18,12 @@ from transformers import DynamicCache
 from desktop_rlhf.adapters.attention import attention_over
 from desktop_rlhf.adapters.fused import FusedTrunk, Layer, rotated
 from desktop_rlhf.adapters.packing import opening_of
-from desktop_rlhf.adapters.precision import TILE, rounded_up
+from desktop_rlhf.adapters.precision import rounded_up, tiled
 from desktop_rlhf.adapters.recording import Recordings
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 
 ROWS_TOGETHER = 8
-"""Rows of a step are rounded up to it in bfloat16, which costs less than code for each number of them, and on CUDA,
-which costs less than recordings."""
+"""Rows of a step are rounded up to it on CUDA, which costs less than recordings for each number of them."""
 WIDTH = 64
 """Earlier tokens that a step on CUDA looks back at are rounded up to it."""
 
@@ -249,10 +248,10 @@ class FusedDecoder:
 
 
 def _spare(count: int, like: Tensor) -> int:
-    """By how many the tokens are rounded up, as in ``fused.MULTIPLE``; the rows of a step, which are few, by less."""
+    """By how many the tokens are rounded up, as in ``precision.tiled``."""
     if like.dtype != torch.bfloat16 or like.device.type != "cpu":
         return 0
-    return rounded_up(count, ROWS_TOGETHER if count <= TILE else TILE) - count
+    return tiled(count) - count
 
 
 class _Layer:

@@ -27,6 +27,9 @@ TILE = 32
 """Sides of a product in bfloat16 are rounded up to it: for each new shape the library prepares code, which takes longer
 than the product."""
 
+FEW = 8
+"""Sides of a product in bfloat16 that are below a tile, the rows of a step of writing, are rounded up to it only."""
+
 OF_THE_LIBRARY = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "192", "LRU_CACHE_CAPACITY": "1"}
 """Of how many products in bfloat16 the code is kept, the last ones used, at 0.4 MB each, and of how many its plan once
 more, at 0.3 MB. Both are 1,024 by default. An update of PPO has about 75 products, a step of stored data 46; code that
@@ -64,6 +67,11 @@ def preferred_dtype(device: str = "cpu") -> torch.dtype:
 def rounded_up(count: int, to: int) -> int:
     """The least multiple of ``to`` that is not below ``count``."""
     return -(-count // to) * to
+
+
+def tiled(count: int) -> int:
+    """A side of so many of a product in bfloat16, rounded up, see ``TILE`` and ``FEW``."""
+    return rounded_up(count, FEW if count <= TILE else TILE)
 
 
 def wait_for(device: torch.device | str) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
-from desktop_rlhf.adapters.precision import TILE, rounded_up, short_products
+from desktop_rlhf.adapters.precision import short_products, tiled
 from desktop_rlhf.numerics.logprobs import TokenScores, token_scores
 
 ROWS = 128
@@ -87,8 +87,8 @@ class Vocabulary:
 
 
 def _filled_up(rows: Tensor, weight: Tensor) -> Tensor:
-    """As many rows as in other steps, where the base is in bfloat16: each new shape costs, see ``precision.TILE``."""
-    spare = rounded_up(len(rows), TILE) - len(rows) if weight.dtype == torch.bfloat16 else 0
+    """As many rows as in other steps, where the base is in bfloat16: each new shape costs, see ``precision.tiled``."""
+    spare = tiled(len(rows)) - len(rows) if weight.dtype == torch.bfloat16 else 0
     return pad(rows, (0, 0, 0, spare)) if spare else rows
 
 
