@@ -12,8 +12,8 @@ from torch import Tensor
 def write_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
     """Write tensors of a format that NumPy knows as well, which bfloat16 is not, as they are at this moment.
 
-    Through NumPy, since the library's own way from torch leaves objects that refer to each other for every tensor, and
-    the memory of what was written with them, until garbage is next collected.
+    Through NumPy, since the library's own way from torch leaves two objects for every tensor that refer to each other;
+    a run that is long writes many, and nothing collects garbage while it goes on but the window from time to time.
 
     Raises:
         TypeError: a format that NumPy has not.

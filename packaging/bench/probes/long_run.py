@@ -66,7 +66,7 @@ class Soak:
     def _hear(self, news: News) -> None:
         if isinstance(news, RunSaid) and isinstance(news.event, StepTaken):
             self._kept_mb.append(held_mb())
-            gc.collect()  # as the window does every two minutes; safetensors leaves a cycle for each tensor it writes
+            gc.collect()  # as the window does every two minutes
             trim()
             self._mb.append(held_mb())
             self._allocated_mb.append(allocated_mb())
