@@ -173,9 +173,10 @@ def test_that_what_shares_a_forward_changes_neither_losses_nor_gradients(
     monkeypatch.setattr(batches, "MOST_TOKENS", most)
     apart = curves("apart")
     assert len(apart) == len(together) > 0
-    for metrics in (apart[0], together[0]):  # an adapter that is new changes nothing: rounding is what has a sign
-        metrics.pop("rewards/accuracies", None)
     for one, other in zip(apart, together, strict=True):
+        if "rewards/accuracies" in other and abs(other["rewards/margins"]) < 1e-6:
+            # The adapter is new: rounding is what has a sign.
+            one["rewards/accuracies"] = other["rewards/accuracies"]
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
