@@ -41,6 +41,11 @@ def test_that_a_format_that_numpy_has_not_is_refused_before_anything_is_written(
     assert not (tmp_path / "file").exists()
 
 
+def test_that_what_cannot_be_written_is_the_systems_error_and_not_the_librarys(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_tensors(TENSORS, tmp_path / "nowhere" / "file")
+
+
 def test_that_a_checkpoint_leaves_nothing_to_collect_for_its_tensors(tmp_path) -> None:
     kept = Checkpoints(tmp_path / "run")
     state = {"parameters": [torch.full((3,), float(number)) for number in range(MANY)]}
