@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 ROWS, IN, OUT = 512, 768, 1536  # about a small model's largest product
 WORTH_IT = 1.5
 """Times as fast; below that the rounding is not worth it. It lies between what processors give, 0.5 without
-instructions for bfloat16, 2.1 to 2.9 with them and 5 to 8 with a unit for it: noise must not change the format."""
+instructions for bfloat16, 2.1 to 2.9 with them and 3 to 8 with a unit for it: noise must not change the format."""
 ROUNDING = 0.02  # of the largest value: bfloat16 keeps 8 bits, so a product of rounded numbers is off by less
 TRIES = 7
 SMALLEST_BYTES = 100_000_000  # of weights
@@ -28,7 +28,8 @@ TILE = 32
 than the product."""
 
 FEW = 8
-"""Sides of a product in bfloat16 that are below a tile, the rows of a step of writing, are rounded up to it only."""
+"""Rows that are written at one step, and those that are projected onto the vocabulary, are rounded up to it only, where
+they are not more than a tile."""
 
 OF_THE_LIBRARY = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "192", "LRU_CACHE_CAPACITY": "1"}
 """Of how many products in bfloat16 the code is kept, the last ones used, at 0.4 MB each, and of how many its plan once
@@ -70,7 +71,7 @@ def rounded_up(count: int, to: int) -> int:
 
 
 def tiled(count: int) -> int:
-    """A side of so many of a product in bfloat16, rounded up, see ``TILE`` and ``FEW``."""
+    """So many rows of a product in bfloat16, rounded up, see ``TILE`` and ``FEW``."""
     return rounded_up(count, FEW if count <= TILE else TILE)
 
 
@@ -88,10 +89,10 @@ def dtype_for(model_folder: Path, device: str = "cpu") -> torch.dtype:
 
 @contextmanager
 def short_products() -> Iterator[None]:
-    """Within it, products in float32 are made by the bfloat16 unit and summed in float32.
+    """Within it, products in float32 are made by the bfloat16 unit, where there is one, and summed in float32.
 
-    Of numbers that bfloat16 holds exactly nothing is rounded but the sum: the result is that of float32 in a third of
-    the time.
+    Of numbers that bfloat16 holds exactly nothing is rounded but the sum: with a unit the result is that of float32 in
+    a third of the time, elsewhere it is made as float32's is.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")

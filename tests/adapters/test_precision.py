@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from desktop_rlhf.adapters import precision
-from desktop_rlhf.adapters.precision import OF_THE_LIBRARY, dtype_for
+from desktop_rlhf.adapters.precision import OF_THE_LIBRARY, dtype_for, tiled
 
 MANY_SIZES = """
 import ctypes, json, sys
@@ -48,7 +48,7 @@ def test_that_what_a_person_asks_of_the_library_stands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "dtype"), [(0.5, torch.float32), (1.2, torch.float32), (2.1, torch.bfloat16), (7.7, torch.bfloat16)]
+    ("gain", "dtype"), [(0.5, torch.float32), (1.4, torch.float32), (1.6, torch.bfloat16), (7.7, torch.bfloat16)]
 )
 def test_that_the_format_is_the_one_whose_products_are_worth_it(monkeypatch, gain, dtype) -> None:
     honest, now = precision.linear, 0.0
@@ -73,3 +73,7 @@ def test_that_a_format_that_multiplies_wrongly_is_not_used(monkeypatch, caplog) 
 def test_that_a_tiny_model_stays_in_float32(tmp_path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 1000)
     assert dtype_for(tmp_path) is torch.float32
+
+
+def test_that_few_rows_are_rounded_up_to_eight_and_more_to_a_tile() -> None:
+    assert [tiled(count) for count in (1, 8, 9, 32, 33)] == [8, 8, 16, 32, 64]

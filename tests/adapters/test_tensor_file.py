@@ -41,8 +41,8 @@ def test_that_a_format_that_numpy_has_not_is_refused_before_anything_is_written(
     assert not (tmp_path / "file").exists()
 
 
-def test_that_what_cannot_be_written_is_the_systems_error_and_not_the_librarys(tmp_path) -> None:
-    with pytest.raises(FileNotFoundError):
+def test_that_what_cannot_be_written_is_an_error_of_the_system_in_its_words(tmp_path) -> None:
+    with pytest.raises(OSError, match="No such file or directory"):
         write_tensors(TENSORS, tmp_path / "nowhere" / "file")
 
 

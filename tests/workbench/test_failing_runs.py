@@ -70,6 +70,7 @@ def test_that_a_run_that_cannot_be_is_one_sentence_and_the_engine_goes_on(
     ("error", "sentence"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+        (OSError("Error while serializing: I/O error: No space left on device (os error 28)"), "disk is full"),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"), "more memory"),
         (MemoryError(), "more memory"),
         (ZeroDivisionError("oops"), "fault in the program"),
