@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import linear, pad
 
 from desktop_rlhf.adapters.precision import short_products, tiled
-from desktop_rlhf.numerics.logprobs import TokenScores, token_scores
+from desktop_rlhf.numerics.logprobs import ROWS_IN_CACHE, TokenScores, token_scores
 
 ROWS = 128
 """Of logits at once. More of them need memory and gain nothing; fewer read the weights too often."""
@@ -24,11 +24,19 @@ MOST_LOGITS = 2**26
 """There, so that with a large vocabulary they are fewer rows."""
 
 
+EXACT = 32
+"""Of the likeliest tokens that may be drawn next the logits are not rounded, where all others are."""
+
+
 class Vocabulary:
     """The frozen output projection of a base.
 
-    In a base of bfloat16 the weights and the hidden states are numbers that bfloat16 holds, so its unit multiplies them
-    and sums in float32. Logits of 20 rounded to bfloat16 would be off by 0.06 nats.
+    In a base of bfloat16 the weights and the hidden states are numbers that bfloat16 holds. Products of them are summed
+    in float32 and then rounded to bfloat16, and a logit of 20 is off by up to 0.06 nats. What is lost depends on how
+    large the number is, and no probability on a constant added to all logits: so what is scored is made less the
+    target's own logit, and the logits of likely tokens are near 0. Of what may be drawn next the likeliest are made
+    again in float32. On a GPU, and where logits are capped or have a bias, all of them are made in float32 from a copy
+    of the weights.
     """
 
     def __init__(self, base: Any) -> None:
@@ -48,6 +56,10 @@ class Vocabulary:
         weight, bias = self._projection.weight, self._projection.bias
         if weight.dtype == torch.float32:
             logits = linear(hidden, weight, bias)
+        elif self._rounds:
+            logits = linear(_filled_up(hidden.to(weight.dtype), weight), weight)[: len(hidden)].float()
+            likeliest = logits.topk(min(EXACT, len(weight)), dim=-1).indices
+            logits.scatter_(-1, likeliest, (weight[likeliest].float() @ hidden.unsqueeze(-1)).squeeze(-1))
         else:
             if self._wide is None:
                 self._wide = weight.detach().float()
@@ -55,6 +67,27 @@ class Vocabulary:
                 logits = linear(_filled_up(hidden, weight), self._wide, None if bias is None else bias.float())
             logits = logits[: len(hidden)]
         return logits.div_(self._cap).tanh_().mul_(self._cap) if self._cap else logits
+
+    def memory(self, rows: int) -> Tensor | None:
+        """Where the rounded logits of so many rows can lie, again and again; None where none are."""
+        weight = self._projection.weight
+        return weight.new_empty(tiled(rows), len(weight)) if self._rounds else None
+
+    def _beside(self, hidden: Tensor, targets: Tensor, memory: Tensor | None) -> Tensor:
+        """[M, V] logits less a number for each row, about its target's own where they are rounded and 0 elsewhere."""
+        if memory is None:
+            return self.logits(hidden)
+        weight = self._projection.weight
+        of_targets = torch.linalg.vecdot(hidden, weight[targets].float()).unsqueeze(-1)
+        rows = _filled_up(hidden.to(weight.dtype), weight)
+        less = _filled_up(-of_targets.to(weight.dtype), weight).expand(-1, len(weight))
+        return torch.addmm(less, rows, weight.t(), out=memory[: len(rows)])[: len(hidden)]
+
+    @property
+    def _rounds(self) -> bool:
+        """Whether logits are made in bfloat16."""
+        weight, bias = self._projection.weight, self._projection.bias
+        return weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and bias is None and not self._cap
 
     def scores(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> TokenScores:
         """What is said of M tokens by the [M, H] hidden states, float32, before them.
@@ -65,9 +98,11 @@ class Vocabulary:
         return TokenScores(*_Scores.apply(hidden, self, targets, temperature, learns))
 
     @torch.no_grad()
-    def part(self, hidden: Tensor, targets: Tensor, temperature: float, learns: bool) -> tuple[TokenScores, Tensor]:
+    def part(
+        self, hidden: Tensor, targets: Tensor, temperature: float, learns: bool, memory: Tensor | None
+    ) -> tuple[TokenScores, Tensor]:
         """The scores of some rows, and [m, H] the gradient of each log-probability, empty where nothing ``learns``."""
-        logits = self.logits(hidden)
+        logits = self._beside(hidden, targets, memory)
         # The cap's own derivative; without a cap it is 1.
         slopes = 1 - (logits / self._cap).square() if learns and self._cap else None
         scores, probabilities = token_scores(logits, targets, temperature)
@@ -78,7 +113,8 @@ class Vocabulary:
         # what rounding left.
         place = targets.unsqueeze(-1)
         probabilities.scatter_(-1, place, 0.0)
-        others = probabilities.sum(-1, keepdim=True)
+        few = probabilities.split(ROWS_IN_CACHE)  # all at once they would be copied to be summed in float32
+        others = torch.cat([rows.sum(-1, keepdim=True, dtype=torch.float32) for rows in few])
         if slopes is not None:
             others = others * slopes.gather(-1, place)
             probabilities.mul_(slopes)
@@ -98,8 +134,9 @@ class _Scores(torch.autograd.Function):
         ctx: Any, hidden: Tensor, vocabulary: Vocabulary, targets: Tensor, temperature: float, learns: bool
     ) -> tuple[Tensor, ...]:
         together = vocabulary.rows_at_once(hidden.device)
+        memory = vocabulary.memory(min(together, len(hidden)))
         parts = [
-            vocabulary.part(rows, own, temperature, learns)
+            vocabulary.part(rows, own, temperature, learns, memory)
             for rows, own in zip(hidden.split(together), targets.split(together), strict=True)
         ]
         logprobs, entropy, hits = (torch.cat(found) for found in zip(*(scores for scores, _ in parts), strict=True))

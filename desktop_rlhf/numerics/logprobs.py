@@ -36,17 +36,17 @@ def token_scores(logits: Tensor, target_ids: Tensor, temperature: float = 1.0) -
         target_ids: [M] the tokens that followed.
 
     Returns:
-        The scores, and [M, V] probabilities, which lie where the logits lay unless these were narrower than fp32.
+        The scores, and [M, V] probabilities, which lie where the logits lay, in their type.
     """
-    wide = logits if logits.dtype.itemsize >= 4 else logits.float()
-    together = ROWS_IN_CACHE if wide.device.type == "cpu" else len(wide)
-    few = zip(wide.split(together), target_ids.split(together), strict=True)
+    together = ROWS_IN_CACHE if logits.device.type == "cpu" else len(logits)
+    few = zip(logits.split(together), target_ids.split(together), strict=True)
     parts = [_few_scores(rows, targets, temperature) for rows, targets in few]
-    return TokenScores(*(torch.cat(found) for found in zip(*parts, strict=True))), wide
+    return TokenScores(*(torch.cat(found) for found in zip(*parts, strict=True))), logits
 
 
-def _few_scores(logits: Tensor, target_ids: Tensor, temperature: float) -> TokenScores:
+def _few_scores(narrow: Tensor, target_ids: Tensor, temperature: float) -> TokenScores:
     """The scores of some rows, whose logits become probabilities."""
+    logits = narrow if narrow.dtype.itemsize >= 4 else narrow.float()
     if temperature != 1.0:
         logits.div_(temperature)
     # The logarithm of the sum follows from the largest probability, which is never small, so that nothing is lost to
@@ -56,7 +56,7 @@ def _few_scores(logits: Tensor, target_ids: Tensor, temperature: float) -> Token
     log_sum = largest - probabilities.amax(dim=-1).log()
     of_target = logits.gather(-1, target_ids.unsqueeze(-1)).squeeze(-1)
     entropy = log_sum - logits.mul_(probabilities).sum(dim=-1)
-    logits.copy_(probabilities)
+    narrow.copy_(probabilities)
     return TokenScores(of_target - log_sum, entropy.clamp(min=0), of_target == largest)
 
 
