@@ -19,12 +19,11 @@ from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
 from desktop_rlhf.adapters.chat import Chat
-from desktop_rlhf.adapters.folders import check_model_folder
 from desktop_rlhf.adapters.fused import FusedTrunk
+from desktop_rlhf.adapters.reading import read_base
 from desktop_rlhf.adapters.tensor_file import write_tensors
 from desktop_rlhf.adapters.vocabulary import Vocabulary
 from desktop_rlhf.records.errors import ModelFolderError
@@ -79,18 +78,7 @@ class ResidentModel:
         Raises:
             ModelFolderError: the folder is missing, incomplete, pickled or carries code.
         """
-        if Path(source).is_absolute() or Path(source).exists():
-            check_model_folder(Path(source))
-        # Read by other threads, the weights would lie where what follows cannot take their place once they are moved.
-        os.environ.setdefault("HF_DEACTIVATE_ASYNC_LOAD", "1")
-        try:
-            safe = {"trust_remote_code": False, "local_files_only": bool(os.environ.get("HF_HUB_OFFLINE"))}
-            tokenizer = AutoTokenizer.from_pretrained(source, **safe)
-            base = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **safe)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise ModelFolderError(
-                f"The model “{source}” could not be loaded: {error}", "Choose a complete local safetensors folder."
-            ) from error
+        base, tokenizer = read_base(source, dtype)
         return cls(base.to(device), tokenizer)
 
     @property

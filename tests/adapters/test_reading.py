@@ -1,0 +1,130 @@
+"""What is read from a model's folder is what the library itself would have read, without the file mapped beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from desktop_rlhf.adapters import reading
+from desktop_rlhf.adapters.reading import read_base
+from desktop_rlhf.records.errors import ModelFolderError
+
+SMALL = {
+    "vocab_size": 258, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "max_position_embeddings": 64,
+}  # fmt: skip
+KINDS = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SMALL, tie_word_embeddings=False)),
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=258, n_embd=16, n_layer=2, n_head=2, n_positions=64)),
+    "qwen": lambda: Qwen2ForCausalLM(Qwen2Config(**SMALL, tie_word_embeddings=True)),
+    "gemma": lambda: Gemma2ForCausalLM(Gemma2Config(**SMALL, head_dim=8)),
+}
+
+
+@pytest.fixture
+def saved(tiny_model_path, tmp_path):
+    """Saves a model beside the tiny one's tokenizer, in pieces of so many bytes."""
+
+    def save(kind: str, largest: int | str = "5GB") -> Path:
+        model = KINDS[kind]()
+        model.generation_config.eos_token_id = [1, 7]
+        model.save_pretrained(tmp_path, max_shard_size=largest)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (tmp_path / name).write_bytes((tiny_model_path / name).read_bytes())
+        return tmp_path
+
+    return save
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("largest", ["5GB", "8KB"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_that_it_is_the_model_that_the_library_reads(saved, kind, largest, dtype, monkeypatch) -> None:
+    folder = saved(kind, largest)
+    assert ("index" in " ".join(file.name for file in folder.iterdir())) == (largest == "8KB")
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    monkeypatch.setattr(reading, "AutoModelForCausalLM", None)  # it is not asked
+    read, tokenizer = read_base(str(folder), dtype)
+    assert type(read) is type(plain)
+    own, its = dict(read.named_parameters()), dict(plain.named_parameters())
+    assert own.keys() == its.keys()
+    assert all(torch.equal(own[name], its[name]) and own[name].dtype == its[name].dtype for name in its)
+    assert (read.get_output_embeddings().weight is read.get_input_embeddings().weight) == (
+        plain.get_output_embeddings().weight is plain.get_input_embeddings().weight
+    )
+    assert read.generation_config.eos_token_id == [1, 7]
+    assert read.name_or_path == plain.name_or_path
+    assert not read.training
+    ids = torch.tensor([tokenizer("Hello")["input_ids"]])
+    with torch.no_grad():
+        assert torch.equal(read(ids).logits, plain(ids).logits)
+
+
+MAPS = Path("/proc/self/maps")
+"""Where Linux tells what is mapped."""
+
+
+def test_that_no_file_is_mapped_while_weights_are_read(saved, monkeypatch) -> None:
+    folder = saved("llama")
+    read = []
+
+    class Watched:
+        """A weight that is still in its file."""
+
+        def __init__(self, slice_) -> None:
+            self._slice = slice_
+
+        def __getattr__(self, name: str):
+            return getattr(self._slice, name)
+
+        def __getitem__(self, key):
+            read.append(MAPS.exists() and "model.safetensors" in MAPS.read_text())
+            return self._slice[key]
+
+    opened = reading.safe_open
+
+    class Opened:
+        def __init__(self, *args, **kwargs) -> None:
+            self._file = opened(*args, **kwargs)
+
+        def keys(self) -> list[str]:
+            return self._file.keys()
+
+        def get_slice(self, name: str) -> Watched:
+            return Watched(self._file.get_slice(name))
+
+    monkeypatch.setattr(reading, "safe_open", Opened)
+    read_base(str(folder), torch.float32)
+    assert len(read) > 10
+    assert not any(read)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", b"no weights"),
+        ("model.safetensors.index.json", b"{}"),
+        ("model.safetensors.index.json", json.dumps({"weight_map": {"a": "missing.safetensors"}}).encode()),
+        ("model-00001.safetensors", b"no weights, and nothing that names it"),
+    ],
+)
+def test_that_a_spoiled_folder_is_told_as_one(saved, name, content) -> None:
+    folder = saved("llama")
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelFolderError, match="could not be loaded"):
+        read_base(str(folder), torch.float32)
