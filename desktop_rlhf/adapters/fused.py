@@ -81,14 +81,23 @@ class FusedTrunk:
         self._room = rank
 
     def __call__(
-        self, ids: Tensor, positions: Tensor, rows: Sequence[Row], adapter: str | None, opening: int = 0
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        rows: Sequence[Row],
+        adapter: str | None,
+        opening: int = 0,
+        wanted: Tensor | None = None,
     ) -> Tensor:
         """[N, H] hidden states of N tokens, the rows one behind another, with ``adapter`` or none.
 
-        The rows but the first stand without the ``opening``, the tokens with which all their prompts begin.
+        Args:
+            opening: tokens with which all prompts begin; the rows but the first stand without them.
+            wanted:  [M] the tokens whose states are wanted, in ascending order, by default all. To the last layer's
+                     attention the others are keys and values only, and what is returned of them is 0.
         """
         count = len(ids)
-        spare = (0, rounded_up(count, MULTIPLE[self.trunk.dtype]) - count)
+        spare = (0, self._spare(count))
         ids, positions = pad(ids, spare), pad(positions, spare)
         x = self.trunk.embed_tokens(ids)
         turn = self.rotation(positions)
@@ -100,11 +109,19 @@ class FusedTrunk:
             key = rotated(keys.unflatten(-1, (self.key_heads, -1)), *turn)
             value = values.unflatten(-1, (self.key_heads, -1))
             seen = attend(query, key, value)
+            if wanted is not None and layer is self.layers[-1]:
+                places = pad(wanted, (0, self._spare(len(wanted))))
+                x, seen = x.index_select(0, places), (torch.cat(seen).index_select(0, places),)
             x = x + layer.out(Joined(), seen, adapter)[0]
             normed = _normed(layer.mlp_norm, x)
             gate, up = layer.gate_up(Weighed(layer.mlp_norm.weight), (normed,), adapter)
             x = x + layer.down(SwiGlu(), (gate, up), adapter)[0]
-        return _normed(self.trunk.norm, x[:count]) * self.trunk.norm.weight
+        made = _normed(self.trunk.norm, x[: count if wanted is None else len(wanted)]) * self.trunk.norm.weight
+        return made if wanted is None else made.new_zeros(count, made.shape[1]).index_copy(0, wanted, made)
+
+    def _spare(self, count: int) -> int:
+        """By how many the tokens are rounded up."""
+        return rounded_up(count, MULTIPLE[self.trunk.dtype]) - count
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """[N, 1, D / 2] cos and sin of every position's angles, in the base's format."""

@@ -31,6 +31,8 @@ class Packed:
         targets:     [N, C] the completion tokens.
         mask:        [N, C] bool, True = a real completion token.
         last:        [N] which of the S is each completion's last token.
+        wanted:      [W] which of the S are a completion's tokens or a prompt's last one: of the others nobody asks for
+                     the hidden states.
         lengths:     tokens of each row's prompt, and of each of its completions.
         opening:     tokens with which every prompt begins and whose states stand in the first row alone. Only the
                      fused forward is spared the others.
@@ -43,6 +45,7 @@ class Packed:
     targets: Tensor
     mask: Tensor
     last: Tensor
+    wanted: Tensor
     lengths: tuple[Row, ...]
     opening: int
 
@@ -57,7 +60,7 @@ class Packed:
         return replace(self, **moved)
 
 
-_TENSORS = ("input_ids", "position_ids", "computed", "before", "targets", "mask", "last")
+_TENSORS = ("input_ids", "position_ids", "computed", "before", "targets", "mask", "last", "wanted")
 
 SHORTEST_OPENING = 8
 """Tokens; with fewer each row reads its own."""
@@ -105,6 +108,7 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device
     before = torch.zeros(count, longest, dtype=torch.long)
     targets = torch.zeros(count, longest, dtype=torch.long)
     mask = torch.zeros(count, longest, dtype=torch.bool)
+    wanted = []
     opening = opening_of([prompt for prompt, _ in groups], torch.device(device))
     n, done = 0, 0  # of the completions, and of the tokens that are computed
     for row, (prompt, completions) in enumerate(groups):
@@ -128,13 +132,16 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device
             targets[n, :length], mask[n, :length] = ids, True
             start, n = end, n + 1
         computed[row, opening if row else 0 : start] = True
+        wanted.append(torch.arange(ahead + size - 1, ahead + start))
         done = ahead + start
     lengths = tuple((len(prompt), tuple(map(len, completions))) for prompt, completions in groups)
-    return Packed(input_ids, position_ids, computed, before, targets, mask, last, lengths, opening).to(device)
+    tensors = (input_ids, position_ids, computed, before, targets, mask, last, torch.cat(wanted))
+    return Packed(*tensors, lengths, opening).to(device)
 
 
 def hidden_states(model: ResidentModel, packed: Packed) -> Tensor:
-    """[S, H] last hidden states of the computed tokens under the model's present role, float32."""
+    """[S, H] last hidden states of the computed tokens under the model's present role, float32; those that are not
+    wanted may be 0."""
     computed = packed.computed
     if model.fused is None:
         output = model.trunk(
@@ -145,7 +152,7 @@ def hidden_states(model: ResidentModel, packed: Packed) -> Tensor:
         )
         return output.last_hidden_state[computed].float()
     ids, positions = packed.input_ids[computed], packed.position_ids[computed]
-    return model.fused(ids, positions, packed.lengths, model.role.adapter, packed.opening).float()
+    return model.fused(ids, positions, packed.lengths, model.role.adapter, packed.opening, packed.wanted).float()
 
 
 def rows_of(hidden: Tensor, places: Tensor) -> Tensor:

@@ -276,8 +276,8 @@ LOGPROBS: tuple[Row | Advice, ...] = (
     Row(
         "L7",
         "Logits are made float32 before the softmax, and no log-probability is above 0. Where a base in bfloat16 "
-        "rounds them, the target's own is taken off first: a log-probability is within a 256th of itself and 0.002 nats of "
-        "that of the same hidden state in float64.",
+        "rounds them, the target's own is taken off first: a log-probability is within a 256th of itself and "
+        "0.002 nats of that of the same hidden state in float64.",
         (
             Break(
                 "The softmax is taken in bfloat16",

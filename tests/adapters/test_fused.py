@@ -93,6 +93,30 @@ def test_that_the_fused_forward_in_bfloat16_stays_near_float32(groups, llama) ->
 
 
 @pytest.mark.parametrize("groups", [GROUPS, OPENED], ids=["", "opened"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_that_states_that_nobody_asks_for_are_left_out_and_the_others_are_the_same(dtype, groups, llama) -> None:
+    model = made(MAKERS["llama"], llama.tokenizer, dtype)
+    model.take_role(Role("one", trainable=True))
+    packed = pack(groups)
+    ids, positions = packed.input_ids[packed.computed], packed.position_ids[packed.computed]
+    found = []
+    for wanted in (None, packed.wanted):
+        states = model.fused(ids, positions, packed.lengths, "one", packed.opening, wanted).float()
+        asked = states[packed.wanted]
+        weights = torch.linspace(0.5, 1.5, asked.numel()).view_as(asked)
+        gradients = torch.autograd.grad((asked * weights).sum(), model.trainable_parameters())
+        found.append((states, asked, torch.cat([gradient.flatten() for gradient in gradients])))
+    (whole, plain, plain_gradient), (states, asked, gradient) = found
+    near = {torch.float32: 1e-5, torch.bfloat16: 0.01}[dtype]
+    assert (asked - plain).norm() < near * plain.norm()
+    assert (gradient - plain_gradient).norm() < near * plain_gradient.norm()
+    left_out = torch.ones(len(states), dtype=torch.bool).index_fill(0, packed.wanted, False)
+    assert left_out.sum() > 3
+    assert (states[left_out] == 0).all()
+    assert (whole[left_out] != 0).any(-1).all()
+
+
+@pytest.mark.parametrize("groups", [GROUPS, OPENED], ids=["", "opened"])
 def test_that_what_stands_beside_a_row_changes_nothing_of_it(groups, llama) -> None:
     llama.new_adapter("one", rank=4, alpha=8, seed=1)
     llama.take_role(Role("one"))

@@ -40,6 +40,15 @@ def test_that_padding_changes_no_logprob(resident) -> None:
     assert (alone - padded).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("opening", [[], OPENING])
+def test_that_wanted_are_the_completions_tokens_and_the_last_of_each_prompt(opening) -> None:
+    groups = [([*opening, 7, 8], [SHORT, LONG]), ([*opening, *PROMPT], [LONG]), ([*opening, 3], [[1]])]
+    packed = pack(groups)
+    asked = torch.cat([packed.before[packed.mask], packed.last])
+    assert packed.wanted.tolist() == sorted(set(asked.tolist()))
+    assert len(packed.wanted) == len(SHORT) + 2 * len(LONG) + 1 + len(groups) < packed.computed.sum()
+
+
 def test_that_an_opening_computed_once_changes_no_logprob(resident) -> None:
     groups = [
         ([*OPENING, 7], [SHORT, LONG]),
