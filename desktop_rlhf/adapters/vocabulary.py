@@ -17,8 +17,7 @@ from desktop_rlhf.adapters.precision import short_products, tiled
 from desktop_rlhf.numerics.logprobs import ROWS_IN_CACHE, TokenScores, token_scores
 
 ROWS = 128
-"""Of logits at once, and twice as many where they are rounded and take half the memory. More of them gain nothing;
-fewer read the weights too often."""
+"""Of logits at once. More of them need memory and gain nothing; fewer read the weights too often."""
 ON_A_GPU = 512
 """Of them at once on a GPU, which 128 do not fill."""
 MOST_LOGITS = 2**26
@@ -48,7 +47,7 @@ class Vocabulary:
     def rows_at_once(self, device: torch.device) -> int:
         """Of logits on a device."""
         if device.type == "cpu":
-            return 2 * ROWS if self._rounds else ROWS
+            return ROWS
         return max(ROWS, min(ON_A_GPU, MOST_LOGITS // len(self._projection.weight)))
 
     @torch.no_grad()
