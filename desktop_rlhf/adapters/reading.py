@@ -52,7 +52,7 @@ def _one_by_one(folder: Path, dtype: torch.dtype) -> Any | None:
     if config.sub_configs or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or not files:
         return None
     opened = [safe_open(file, framework="pt", backend="pread") for file in files]
-    weights = {name: file.get_slice(name) for file in opened for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    weights = {name: file.get_slice(name) for file in opened for name in list(file.keys())}
     generation = GenerationConfig.from_pretrained(folder) if (folder / GENERATION).is_file() else None
     base = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
         None, config=config, state_dict=weights, dtype=dtype, generation_config=generation
