@@ -93,8 +93,8 @@ class FusedTrunk:
 
         Args:
             opening: tokens with which all prompts begin; the rows but the first stand without them.
-            wanted:  [M] the tokens whose states are wanted, in ascending order, by default all. To the last layer's
-                     attention the others are keys and values only, and what is returned of them is 0.
+            wanted:  [M] the tokens whose states are wanted, in ascending order, by default all. The others are left out
+                     behind the last layer's attention, and what is returned of them is 0.
         """
         count = len(ids)
         spare = (0, self._spare(count))
