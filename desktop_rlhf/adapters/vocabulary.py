@@ -111,7 +111,8 @@ class Vocabulary:
         # The target's own part is taken out of the product: of a likely token the two would cancel, and the gradient be
         # what rounding left.
         place = targets.unsqueeze(-1)
-        probabilities.scatter_(-1, place, 0.0)
+        # Not by scatter, which copies all of a bfloat16 tensor to float32 and back.
+        probabilities[torch.arange(len(targets), device=targets.device), targets] = 0.0
         few = probabilities.split(ROWS_IN_CACHE)  # all at once they would be copied to be summed in float32
         others = torch.cat([rows.sum(-1, keepdim=True, dtype=torch.float32) for rows in few])
         if slopes is not None:
