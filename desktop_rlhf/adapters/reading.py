@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from desktop_rlhf.adapters.folders import check_model_folder
 from desktop_rlhf.records.errors import ModelFolderError
 
 WEIGHTS, INDEX, GENERATION = "model.safetensors", "model.safetensors.index.json", "generation_config.json"
+FORMATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""As safetensors calls them."""
 
 
 def read_base(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -51,14 +56,63 @@ def _one_by_one(folder: Path, dtype: torch.dtype) -> Any | None:
     files = _weight_files(folder)
     if config.sub_configs or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or not files:
         return None
-    opened = [safe_open(file, framework="pt", backend="pread") for file in files]
-    weights = {name: file.get_slice(name) for file in opened for name in list(file.keys())}
+    weights = {name: weight for file in files for name, weight in _weights(file).items()}
     generation = GenerationConfig.from_pretrained(folder) if (folder / GENERATION).is_file() else None
     base = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
         None, config=config, state_dict=weights, dtype=dtype, generation_config=generation
     )
     base.config.name_or_path = base.name_or_path = str(folder)
     return base
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWeight:
+    """A weight in a file, read when it is asked for.
+
+    While the library reads one it holds Python's lock, and the window stands still. The system's reading does not.
+
+    Attributes:
+        start: its first byte in the file.
+    """
+
+    file: Path
+    start: int
+    shape: Sequence[int]
+    dtype: torch.dtype
+
+    def __getitem__(self, key: Any) -> Tensor:
+        """Its part at ``key``.
+
+        Raises:
+            OSError: the file cannot be read, or ends too early.
+        """
+        weight = torch.empty(tuple(self.shape), dtype=self.dtype)
+        left = weight.view(-1).view(torch.uint8).numpy().data
+        with self.file.open("rb", buffering=0) as data:
+            data.seek(self.start)
+            while left:
+                count = data.readinto(left)
+                if not count:
+                    raise OSError(f"{self.file.name} ends too early")
+                left = left[count:]
+        return weight[key]
+
+
+def _weights(file: Path) -> dict[str, Any]:
+    """What stands for every weight in a file, under its name; ``[...]`` reads one."""
+    opened = safe_open(file, framework="pt", backend="pread")  # checks the header, which is in order below
+    with file.open("rb") as data:
+        size = int.from_bytes(data.read(8), "little")
+        header = json.loads(data.read(size))
+    weights: dict[str, Any] = {}
+    for name in list(opened.keys()):
+        about = header[name]
+        if about["dtype"] in FORMATS:
+            start = 8 + size + about["data_offsets"][0]
+            weights[name] = StoredWeight(file, start, about["shape"], FORMATS[about["dtype"]])
+        else:
+            weights[name] = opened.get_slice(name)
+    return weights
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -20,7 +21,7 @@ from transformers import (
 )
 
 from desktop_rlhf.adapters import reading
-from desktop_rlhf.adapters.reading import read_base
+from desktop_rlhf.adapters.reading import StoredWeight, read_base
 from desktop_rlhf.records.errors import ModelFolderError
 
 SMALL = {
@@ -81,36 +82,33 @@ MAPS = Path("/proc/self/maps")
 def test_that_no_file_is_mapped_while_weights_are_read(saved, monkeypatch) -> None:
     folder = saved("llama")
     read = []
+    own = StoredWeight.__getitem__
 
-    class Watched:
-        """A weight that is still in its file."""
+    def watched(weight: StoredWeight, key: object) -> torch.Tensor:
+        read.append(MAPS.exists() and "model.safetensors" in MAPS.read_text())
+        return own(weight, key)
 
-        def __init__(self, slice_) -> None:
-            self._slice = slice_
-
-        def __getattr__(self, name: str):
-            return getattr(self._slice, name)
-
-        def __getitem__(self, key):
-            read.append(MAPS.exists() and "model.safetensors" in MAPS.read_text())
-            return self._slice[key]
-
-    opened = reading.safe_open
-
-    class Opened:
-        def __init__(self, *args, **kwargs) -> None:
-            self._file = opened(*args, **kwargs)
-
-        def keys(self) -> list[str]:
-            return self._file.keys()
-
-        def get_slice(self, name: str) -> Watched:
-            return Watched(self._file.get_slice(name))
-
-    monkeypatch.setattr(reading, "safe_open", Opened)
+    monkeypatch.setattr(StoredWeight, "__getitem__", watched)
     read_base(str(folder), torch.float32)
     assert len(read) > 10
     assert not any(read)
+
+
+def test_that_formats_of_no_weights_are_left_to_the_library(tmp_path) -> None:
+    kept = {"steps": torch.tensor([3, 5]), "scale": torch.tensor(0.5), "none": torch.empty(0, 4)}
+    save_file(kept, tmp_path / "model.safetensors")
+    stored = reading._weights(tmp_path / "model.safetensors")
+    assert {name for name, weight in stored.items() if isinstance(weight, StoredWeight)} == {"scale", "none"}
+    for name, tensor in kept.items():
+        assert torch.equal(stored[name][...], tensor)
+        assert stored[name][...].dtype == tensor.dtype
+
+
+def test_that_a_file_that_ends_too_early_is_an_error(tmp_path) -> None:
+    (tmp_path / "weights").write_bytes(bytes(15))
+    assert torch.equal(StoredWeight(tmp_path / "weights", 3, (3,), torch.float32)[1:], torch.zeros(2))
+    with pytest.raises(OSError, match="ends too early"):
+        StoredWeight(tmp_path / "weights", 8, (2,), torch.float32)[...]
 
 
 @pytest.mark.parametrize(
