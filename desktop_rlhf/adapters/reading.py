@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -20,6 +24,10 @@ from desktop_rlhf.records.errors import ModelFolderError
 WEIGHTS, INDEX, GENERATION = "model.safetensors", "model.safetensors.index.json", "generation_config.json"
 FORMATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """As safetensors calls them."""
+LONG_CALLS = ("raw_decode", "from_file")
+"""That hold Python's lock for a tenth of a second while a tokenizer is read: of Python's json, and of tokenizers."""
+TURN = 0.01
+"""Seconds that other threads get between two of them."""
 
 
 def read_base(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -35,7 +43,8 @@ def read_base(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     os.environ.setdefault("HF_DEACTIVATE_ASYNC_LOAD", "1")
     safe = {"trust_remote_code": False, "local_files_only": bool(os.environ.get("HF_HUB_OFFLINE"))}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **safe)
+        with giving_way():
+            tokenizer = AutoTokenizer.from_pretrained(source, **safe)
         base = _one_by_one(Path(source), dtype) if local else None
         if base is None:
             base = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **safe)
@@ -63,6 +72,26 @@ def _one_by_one(folder: Path, dtype: torch.dtype) -> Any | None:
     )
     base.config.name_or_path = base.name_or_path = str(folder)
     return base
+
+
+@contextmanager
+def giving_way() -> Iterator[None]:
+    """Let other threads have a turn before each of the ``LONG_CALLS`` of this one.
+
+    The window asks for Python's lock several times in one turn of its own, and would wait for two such calls on end.
+    """
+    before = sys.getprofile()
+
+    def give_way(frame: FrameType, event: str, called: Any) -> None:
+        name = {"call": frame.f_code.co_name, "c_call": getattr(called, "__name__", "")}.get(event)
+        if name in LONG_CALLS:
+            time.sleep(TURN)
+
+    sys.setprofile(give_way)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
 
 
 @dataclass(frozen=True, slots=True)

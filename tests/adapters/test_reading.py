@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -92,6 +94,22 @@ def test_that_no_file_is_mapped_while_weights_are_read(saved, monkeypatch) -> No
     read_base(str(folder), torch.float32)
     assert len(read) > 10
     assert not any(read)
+
+
+def test_that_other_threads_get_a_turn_before_each_long_call(tiny_model_path, monkeypatch) -> None:
+    turns = []
+    monkeypatch.setattr(reading.time, "sleep", turns.append)
+    before = sys.getprofile()
+    with reading.giving_way():
+        json.loads("{}")
+        assert turns == [reading.TURN]
+        Tokenizer.from_file(str(tiny_model_path / "tokenizer.json"))
+        assert turns == [reading.TURN] * 2
+    with pytest.raises(ValueError, match="no JSON"), reading.giving_way():
+        raise ValueError("no JSON")
+    json.loads("{}")
+    assert len(turns) == 2
+    assert sys.getprofile() is before
 
 
 def test_that_formats_of_no_weights_are_left_to_the_library(tmp_path) -> None:
