@@ -27,7 +27,7 @@ FORMATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF
 LONG_CALLS = ("raw_decode", "from_file")
 """That hold Python's lock for a tenth of a second while a tokenizer is read: of Python's json, and of tokenizers."""
 TURN = 0.01
-"""Seconds that other threads get between two of them."""
+"""Seconds that other threads get before each of them."""
 
 
 def read_base(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -79,6 +79,7 @@ def giving_way() -> Iterator[None]:
     """Let other threads have a turn before each of the ``LONG_CALLS`` of this one.
 
     The window asks for Python's lock several times in one turn of its own, and would wait for two such calls on end.
+    Python tells a profiler of every call; this thread's own is set aside meanwhile.
     """
     before = sys.getprofile()
 
@@ -102,6 +103,7 @@ class StoredWeight:
 
     Attributes:
         start: its first byte in the file.
+        dtype: in which it lies there.
     """
 
     file: Path
@@ -110,7 +112,7 @@ class StoredWeight:
     dtype: torch.dtype
 
     def __getitem__(self, key: Any) -> Tensor:
-        """Its part at ``key``.
+        """Its part at ``key``, for which all of it is read.
 
         Raises:
             OSError: the file cannot be read, or ends too early.
@@ -129,7 +131,7 @@ class StoredWeight:
 
 def _weights(file: Path) -> dict[str, Any]:
     """What stands for every weight in a file, under its name; ``[...]`` reads one."""
-    opened = safe_open(file, framework="pt", backend="pread")  # checks the header, which is in order below
+    opened = safe_open(file, framework="pt", backend="pread")  # raises where the header is not in order
     with file.open("rb") as data:
         size = int.from_bytes(data.read(8), "little")
         header = json.loads(data.read(size))
