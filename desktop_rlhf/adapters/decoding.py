@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, rms_norm, scaled_dot_product_attention, silu
-from transformers import DynamicCache
 
 from desktop_rlhf.adapters.attention import attention_over
 from desktop_rlhf.adapters.fused import FusedTrunk, Layer, rotated
+from desktop_rlhf.adapters.libraries import DynamicCache
 from desktop_rlhf.adapters.packing import opening_of
 from desktop_rlhf.adapters.precision import rounded_up, tiled
 from desktop_rlhf.adapters.recording import Recordings

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
 
+from desktop_rlhf.adapters.libraries import LlamaConfig, LlamaForCausalLM
 from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.precision import dtype_for
 from desktop_rlhf.adapters.resident import ResidentModel, Role

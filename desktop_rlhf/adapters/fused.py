@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 
 from desktop_rlhf.adapters.attention import Row, attention_over
 from desktop_rlhf.adapters.linears import Joined, Linears, SwiGlu, Weighed
+from desktop_rlhf.adapters.own_memory import own_zeros
 from desktop_rlhf.adapters.precision import TILE, rounded_up
 
 logger = logging.getLogger(__name__)
@@ -69,14 +70,14 @@ class FusedTrunk:
     def make_room(self, rank: int) -> None:
         """Move the weights to where adapters of up to ``rank`` may lie behind them, if that is faster; see ``linears``.
 
-        All go to one memory at once, so that what they leave is one piece too, which other things can take.
+        They go one after another, and what each leaves the system has back before the next one goes.
         """
         weight = self.trunk.embed_tokens.weight
         if rank <= self._room or weight.dtype != torch.bfloat16 or weight.device.type != "cpu":
             return
         linears = [own for layer in self.layers for own in layer.linears]
         sizes = [own.size(rank) for own in linears]
-        for own, memory in zip(linears, weight.new_zeros(sum(sizes)).split(sizes), strict=True):
+        for own, memory in zip(linears, own_zeros((sum(sizes),), weight.dtype).split(sizes), strict=True):
             own.move_to(memory)
         self._room = rank
 

@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,9 +17,19 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from torch.overrides import TorchFunctionMode
 
 from desktop_rlhf.adapters.folders import check_model_folder
+from desktop_rlhf.adapters.fused import BUILT_ALIKE
+from desktop_rlhf.adapters.libraries import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    without_compiler,
+)
+from desktop_rlhf.adapters.own_memory import own_zeros
 from desktop_rlhf.records.errors import ModelFolderError
 
 WEIGHTS, INDEX, GENERATION = "model.safetensors", "model.safetensors.index.json", "generation_config.json"
@@ -26,6 +37,8 @@ FORMATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF
 """As safetensors calls them."""
 LONG_CALLS = ("raw_decode", "from_file")
 """That hold Python's lock for a tenth of a second while a tokenizer is read: of Python's json, and of tokenizers."""
+SCRATCH = 1 << 22
+"""Bytes of a file that are in memory at once while its weights are read."""
 TURN = 0.01
 """Seconds that other threads get before each of them."""
 
@@ -45,9 +58,10 @@ def read_base(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     try:
         with giving_way():
             tokenizer = AutoTokenizer.from_pretrained(source, **safe)
-        base = _one_by_one(Path(source), dtype) if local else None
-        if base is None:
-            base = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **safe)
+        with without_compiler():  # a module that is made without numbers asks for it, to mark how it draws them
+            base = _one_by_one(Path(source), dtype) if local else None
+            if base is None:
+                base = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **safe)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelFolderError(
             f"The model “{source}” could not be loaded: {error}", "Choose a complete local safetensors folder."
@@ -67,11 +81,46 @@ def _one_by_one(folder: Path, dtype: torch.dtype) -> Any | None:
         return None
     weights = {name: weight for file in files for name, weight in _weights(file).items()}
     generation = GenerationConfig.from_pretrained(folder) if (folder / GENERATION).is_file() else None
-    base = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
-        None, config=config, state_dict=weights, dtype=dtype, generation_config=generation
-    )
+    base = _put_together(config, weights, generation, dtype) if config.model_type in BUILT_ALIKE else None
+    if base is None:
+        base = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
+            None, config=config, state_dict=weights, dtype=dtype, generation_config=generation
+        )
     base.config.name_or_path = base.name_or_path = str(folder)
     return base
+
+
+def _put_together(config: Any, weights: Mapping[str, Any], generation: Any, dtype: torch.dtype) -> Any | None:
+    """The model, each of its weights in memory of its own, or None where the files do not have just these.
+
+    The library would make a model without memory first, for which torch loads symbolic mathematics, half a second and
+    30 MB.
+    """
+    with _Undrawn():
+        base = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    base.tie_weights()
+    parameters = dict(base.named_parameters())
+    stored = {name: weight for name, weight in weights.items() if isinstance(weight, StoredWeight)}
+    shapes = [{name: tuple(one.shape) for name, one in own.items()} for own in (stored, parameters)]
+    if len(stored) < len(weights) or shapes[0] != shapes[1]:
+        return None
+    scratch = own_zeros((SCRATCH,), torch.uint8)
+    for name, parameter in parameters.items():
+        parameter.data = own_zeros(parameter.shape, parameter.dtype)
+        stored[name].copy_to(parameter.data, scratch)
+    if generation is not None:
+        base.generation_config = generation
+    return base.eval()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Within it the numbers that a new model would begin with are not drawn."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        if getattr(function, "__module__", "") in ("torch.nn.init", "transformers.initialization"):
+            return named.get("tensor", *args[:1])
+        return function(*args, **named)
 
 
 @contextmanager
@@ -118,15 +167,34 @@ class StoredWeight:
             OSError: the file cannot be read, or ends too early.
         """
         weight = torch.empty(tuple(self.shape), dtype=self.dtype)
-        left = weight.view(-1).view(torch.uint8).numpy().data
-        with self.file.open("rb", buffering=0) as data:
-            data.seek(self.start)
-            while left:
-                count = data.readinto(left)
-                if not count:
-                    raise OSError(f"{self.file.name} ends too early")
-                left = left[count:]
+        with self._opened() as data:
+            self._fill(weight, data)
         return weight[key]
+
+    def copy_to(self, out: Tensor, scratch: Tensor) -> None:
+        """Read it into ``out``, of its shape and any format, through the bytes of ``scratch``.
+
+        Raises:
+            OSError: the file cannot be read, or ends too early.
+        """
+        pieces = scratch.view(self.dtype)
+        with self._opened() as data:
+            for part in out.view(-1).split(len(pieces)):
+                self._fill(pieces[: len(part)], data)
+                part.copy_(pieces[: len(part)])
+
+    def _opened(self) -> FileIO:
+        data = FileIO(self.file)
+        data.seek(self.start)
+        return data
+
+    def _fill(self, tensor: Tensor, data: FileIO) -> None:
+        left = tensor.view(-1).view(torch.uint8).numpy().data
+        while left:
+            count = data.readinto(left)
+            if not count:
+                raise OSError(f"{self.file.name} ends too early")
+            left = left[count:]
 
 
 def _weights(file: Path) -> dict[str, Any]:

@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, LoraModel
-from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from desktop_rlhf.adapters.chat import Chat
 from desktop_rlhf.adapters.fused import FusedTrunk
+from desktop_rlhf.adapters.libraries import Conv1D, LoraConfig, LoraLayer, LoraModel
 from desktop_rlhf.adapters.reading import read_base
 from desktop_rlhf.adapters.tensor_file import write_tensors
 from desktop_rlhf.adapters.vocabulary import Vocabulary

@@ -6,11 +6,10 @@ import hashlib
 import platform
 from collections.abc import Sequence
 
-import peft
 import torch
-import transformers
 
 from desktop_rlhf import __version__
+from desktop_rlhf.adapters.libraries import peft, transformers
 from desktop_rlhf.records.project import ProjectInfo
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import (
     AutoModelForCausalLM,
@@ -60,7 +61,7 @@ def test_that_it_is_the_model_that_the_library_reads(saved, kind, largest, dtype
     folder = saved(kind, largest)
     assert ("index" in " ".join(file.name for file in folder.iterdir())) == (largest == "8KB")
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    monkeypatch.setattr(reading, "AutoModelForCausalLM", None)  # it is not asked
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", None)  # it is not asked
     read, tokenizer = read_base(str(folder), dtype)
     assert type(read) is type(plain)
     own, its = dict(read.named_parameters()), dict(plain.named_parameters())
@@ -77,20 +78,73 @@ def test_that_it_is_the_model_that_the_library_reads(saved, kind, largest, dtype
         assert torch.equal(read(ids).logits, plain(ids).logits)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["llama", "qwen"])
+def test_that_a_model_that_is_put_together_here_is_neither_drawn_nor_left_to_the_library(
+    saved, kind, dtype, monkeypatch
+) -> None:
+    folder = saved(kind)
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    monkeypatch.setattr(type(plain), "from_pretrained", None)
+    before = torch.random.get_rng_state()
+    read, _ = read_base(str(folder), dtype)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    own, its = dict(read.named_buffers()), dict(plain.named_buffers())
+    assert own.keys() == its.keys()
+    assert all(torch.equal(own[name], its[name]) and own[name].dtype == its[name].dtype for name in its)
+
+
+@pytest.mark.parametrize("change", ["one more", "one of no weights", "one less", "another shape"])
+def test_that_files_with_other_weights_than_the_models_are_left_to_the_library(saved, change, monkeypatch) -> None:
+    folder = saved("llama")
+    weights = load_file(folder / "model.safetensors")
+    first = "model.layers.0.self_attn.q_proj.weight"
+    if change == "one more":
+        weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
+    elif change == "one of no weights":
+        weights["model.layers.0.self_attn.steps"] = torch.tensor([3])
+    elif change == "one less":
+        del weights[first]
+    else:
+        weights[first] = weights[first][:8].contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    asked = []
+    own = LlamaForCausalLM.from_pretrained
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        asked.append(named["state_dict"])
+        return own(*arguments, **named | {"ignore_mismatched_sizes": True})
+
+    monkeypatch.setattr(LlamaForCausalLM, "from_pretrained", watched)
+    read_base(str(folder), torch.float32)
+    assert len(asked) == 1
+
+
+def test_that_weights_are_read_through_as_little_as_there_is(tmp_path) -> None:
+    stored = torch.arange(1000, dtype=torch.float32).view(10, 100)
+    save_file({"a": stored, "b": stored.bfloat16()}, tmp_path / "weights")
+    for weight in reading._weights(tmp_path / "weights").values():
+        for dtype in (torch.float32, torch.bfloat16):
+            out = torch.zeros(10, 100, dtype=dtype)
+            weight.copy_to(out, torch.zeros(28, dtype=torch.uint8))
+            assert torch.equal(out, stored.to(weight.dtype).to(dtype))
+
+
 MAPS = Path("/proc/self/maps")
 """Where Linux tells what is mapped."""
 
 
-def test_that_no_file_is_mapped_while_weights_are_read(saved, monkeypatch) -> None:
-    folder = saved("llama")
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_that_no_file_is_mapped_while_weights_are_read(saved, kind, monkeypatch) -> None:
+    folder = saved(kind)
     read = []
-    own = StoredWeight.__getitem__
+    own = StoredWeight._fill
 
-    def watched(weight: StoredWeight, key: object) -> torch.Tensor:
+    def watched(*arguments: Any) -> None:
         read.append(MAPS.exists() and "model.safetensors" in MAPS.read_text())
-        return own(weight, key)
+        own(*arguments)
 
-    monkeypatch.setattr(StoredWeight, "__getitem__", watched)
+    monkeypatch.setattr(StoredWeight, "_fill", watched)
     read_base(str(folder), torch.float32)
     assert len(read) > 10
     assert not any(read)
