@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from desktop_rlhf.adapters.checkpoint import State, restore_parameters
-from desktop_rlhf.adapters.optimizer import adamw, lay_out_gradients, optimizer_state, restore_optimizer
+from desktop_rlhf.adapters.optimizer import AdamW, lay_out_gradients
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.runs.common import LoraSpec
@@ -77,7 +77,7 @@ def passes(
     adapter = model.trainable_parameters()
     trained = [(adapter, spec.learning_rate)] + ([([head.weight], head.learning_rate)] if head else [])
     parameters = [parameter for own, _ in trained for parameter in own]
-    optimizer = adamw(trained)
+    optimizer = AdamW(trained)
     lay_out_gradients(parameters)
     generator = torch.Generator().manual_seed(derive_seed(spec.seed, "order"))
     total_steps = -(-len(examples) // batch_size) * epochs
@@ -92,14 +92,14 @@ def passes(
             "place": {name: getattr(at, name) for name in _Place.__slots__},
             "order": generator.get_state(),
             "parameters": parameters,
-            "optimizer": optimizer_state(optimizer),
+            "optimizer": optimizer.state(),
         }
 
     if (stored := inputs.checkpoints.load()) is not None:
         at = _Place(**stored["place"])
         generator.set_state(stored["order"])
         restore_parameters(parameters, stored["parameters"])
-        restore_optimizer(optimizer, stored["optimizer"])
+        optimizer.restore(stored["optimizer"])
 
     while at.epoch < epochs:
         if not at.turns:
@@ -122,11 +122,11 @@ def passes(
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm).item()
             good = torch.isfinite(torch.tensor([totals["loss"], grad_norm])).all()
             if good:
-                for group, (_, rate) in zip(optimizer.param_groups, trained, strict=True):
-                    group["lr"] = rate * (1 - at.step / total_steps) if decay else rate
+                for group, (_, rate) in zip(optimizer.groups, trained, strict=True):
+                    group.rate = rate * (1 - at.step / total_steps) if decay else rate
                 optimizer.step()
                 at.step += 1
-            optimizer.zero_grad(set_to_none=False)
+            optimizer.zero_gradients()
             at.start += batch_size
             if good:
                 yield StepTaken(at.step, total_steps, totals | {"grad_norm": grad_norm})

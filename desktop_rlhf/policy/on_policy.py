@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from desktop_rlhf.adapters.checkpoint import State, restore_parameters
-from desktop_rlhf.adapters.optimizer import adamw, lay_out_gradients, optimizer_state, restore_optimizer
+from desktop_rlhf.adapters.optimizer import AdamW, lay_out_gradients
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs, start_adapter
 from desktop_rlhf.policy.rollout import (
@@ -118,7 +118,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
     trained = [(model.trainable_parameters(), spec.learning_rate)]
     if learner.critic is not None:
         trained.append((list(learner.critic.parameters()), 10 * spec.learning_rate))
-    optimizer = adamw(trained, eps=1e-5)
+    optimizer = AdamW(trained, eps=1e-5)
     rollouts = Rollouts(spec, model, usable, policy, reference, reward_model, learner.critic)
     at = _Place()
     shares = {"writing": WRITING, "scoring": SCORING, "learning": LEARNING}
@@ -133,12 +133,12 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
             "rollouts": rollouts.state(),
             "learner": learner.state(),
             "parameters": [parameter for own, _ in trained for parameter in own],
-            "optimizer": optimizer_state(optimizer),
+            "optimizer": optimizer.state(),
         }
 
     if (stored := inputs.checkpoints.load()) is not None:
         restore_parameters([parameter for own, _ in trained for parameter in own], stored["parameters"])
-        restore_optimizer(optimizer, stored["optimizer"])
+        optimizer.restore(stored["optimizer"])
         learner.restore(stored["learner"])
         rollouts.restore(stored["rollouts"])
         episodes = [Episode.restored(episode, model.device) for episode in stored["episodes"]]
@@ -166,8 +166,8 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
                     break
                 at.episodes = drawn
                 learner.begin(at.step, drawn)
-            for group, (_, rate) in zip(optimizer.param_groups, trained, strict=True):
-                group["lr"] = rate * (1 - at.step / spec.updates) if spec.anneal else rate
+            for group, (_, rate) in zip(optimizer.groups, trained, strict=True):
+                group.rate = rate * (1 - at.step / spec.updates) if spec.anneal else rate
             while at.epoch < spec.ppo_epochs:
                 began = at.step + WRITING + SCORING + LEARNING * at.epoch / spec.ppo_epochs
                 model.take_role(Role(policy, trainable=learner.trains_policy))
@@ -182,14 +182,14 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
                 if not all(norm.isfinite() for norm in norms):  # one of no gradients at all is on the CPU
                     raise NotFiniteError("The gradient is not a number any more.")
                 optimizer.step()
-                optimizer.zero_grad(set_to_none=False)
+                optimizer.zero_gradients()
                 measured.add({"grad_norm": norms[0]}, 1)
                 at.measured.take_in(measured)
                 at.epoch += 1
                 if inputs.checkpoints.due:
                     yield from inputs.checkpoints.keep(state)
         except NotFiniteError as error:
-            optimizer.zero_grad(set_to_none=False)
+            optimizer.zero_gradients()
             halted = Halted(
                 f"{error.sentence} It happened in update {at.step + 1}.",
                 "Resume to go on with other prompts, or stop to keep what was learned before it; then try a lower "

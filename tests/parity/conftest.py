@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from desktop_rlhf.adapters.optimizer import AdamW
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
@@ -133,7 +134,7 @@ class Ours:
         self._runs = 0
         self._taken: dict[str, Tensor] = {}
         monkeypatch.setattr("desktop_rlhf.reward.train.RewardHead", PreparedHead)
-        monkeypatch.setattr(torch.optim.AdamW, "step", lambda optimizer: self._take(optimizer))
+        monkeypatch.setattr(AdamW, "step", lambda optimizer: self._take(optimizer))
 
     def start(self) -> Path:
         """A saved adapter with the weights ``started``."""
@@ -143,11 +144,11 @@ class Ours:
         self.model.detach("start")
         return self._path / "start"
 
-    def _take(self, optimizer: torch.optim.Optimizer) -> None:
+    def _take(self, optimizer: AdamW) -> None:
         """Instead of a step: look at the gradients and change nothing."""
         names = {id(parameter): name for name, parameter in self.model.base.named_parameters()}
         adapter = self.model.role.adapter
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        parameters = list(optimizer.parameters())
         self._taken = {
             place_of(names[id(p)], adapter) if id(p) in names else "score.weight": p.grad.clone() for p in parameters
         }

@@ -95,7 +95,7 @@ def test_that_padding_changes_no_metric_and_no_gradient(learner) -> None:
 
 def test_that_a_longer_sibling_changes_nothing_that_is_measured_of_a_completion(llama) -> None:
     head = ValueHead(llama.hidden_size)
-    torch.nn.init.ones_(head.linear.weight)
+    torch.nn.init.ones_(head.weight)
     with torch.no_grad():
         alone = evaluate(llama, pack([([5, 6], [[7, 8, 9]])]), 0.7, head)
         beside = evaluate(llama, pack([([5, 6], [[7, 8, 9], [10] * 30])]), 0.7, head)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from desktop_rlhf.adapters.optimizer import AdamW
 from desktop_rlhf.adapters.packing import hidden_states, pack
 from desktop_rlhf.adapters.resident import HEAD_FILE, ResidentModel, Role, load_head
 from desktop_rlhf.adapters.training import TrainingInputs, group_ids
@@ -194,13 +195,13 @@ def test_that_the_head_prefers_nothing_before_it_learned() -> None:
 
 def test_that_one_pass_is_the_default_and_its_rates_fall_evenly_to_nothing(llama, tmp_path, monkeypatch) -> None:
     rates: list[list[float]] = []
-    step = torch.optim.AdamW.step
+    step = AdamW.step
 
     def watched(optimizer, *args):
-        rates.append([known["lr"] for known in optimizer.param_groups])
+        rates.append([known.rate for known in optimizer.groups])
         return step(optimizer, *args)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    monkeypatch.setattr(AdamW, "step", watched)
     trained(llama, tmp_path / "run", batch_size=3, held_out_share=0.0, learning_rate=1e-3, head_learning_rate=1e-2)
     assert len(rates) == 4  # 12 comparisons, once
     shares = (1, 0.75, 0.5, 0.25)
@@ -211,13 +212,13 @@ def test_that_one_pass_is_the_default_and_its_rates_fall_evenly_to_nothing(llama
 
 def test_that_gradients_stay_where_they_lay_from_step_to_step(llama, tmp_path, monkeypatch) -> None:
     places: list[list[int]] = []
-    step = torch.optim.AdamW.step
+    step = AdamW.step
 
     def watched(optimizer, *args):
-        places.append([p.grad.data_ptr() for known in optimizer.param_groups for p in known["params"]])
+        places.append([p.grad.data_ptr() for p in optimizer.parameters()])
         return step(optimizer, *args)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    monkeypatch.setattr(AdamW, "step", watched)
     trained(llama, tmp_path / "run", batch_size=3, held_out_share=0.0)
     assert len(places) == 4
     assert places[0] == places[1] == places[2] == places[3]

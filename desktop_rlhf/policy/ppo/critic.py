@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 
 class ValueHead(nn.Module):
@@ -10,10 +12,9 @@ class ValueHead(nn.Module):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        self.linear = nn.utils.skip_init(nn.Linear, hidden_size, 1)  # drawn weights would only be written over
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        self.weight = nn.Parameter(torch.zeros(1, hidden_size))
+        self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[..., H] to [...]. The gradient stops here: the value never moves the policy's trunk."""
-        return self.linear(hidden.detach()).squeeze(-1)
+        return linear(hidden.detach(), self.weight, self.bias).squeeze(-1)
