@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 HEAD_FILE = "head.safetensors"
+PIECE = 1 << 20
+"""Bytes of a file that are hashed at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +271,9 @@ def hash_adapter(path: Path) -> str:
     digest = hashlib.sha256()
     for name in (WEIGHTS_FILE, HEAD_FILE):
         if (path / name).is_file():
-            digest.update((path / name).read_bytes())
+            with (path / name).open("rb") as file:
+                while piece := file.read(PIECE):
+                    digest.update(piece)
     shape = json.loads((path / CONFIG_FILE).read_text())
     digest.update(f"{shape['r']} {shape['lora_alpha']}".encode())
     return digest.hexdigest()
