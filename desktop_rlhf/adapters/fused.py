@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from desktop_rlhf.adapters.attention import Row, attention_over
-from desktop_rlhf.adapters.linears import Joined, Linears, SwiGlu, Weighed
+from desktop_rlhf.adapters.attention import Attention, Row, attention_over
+from desktop_rlhf.adapters.linears import Joined, Linears, SwiGlu, Weighed, through
 from desktop_rlhf.adapters.own_memory import own_zeros
 from desktop_rlhf.adapters.precision import TILE, rounded_up
 
@@ -89,6 +89,7 @@ class FusedTrunk:
         adapter: str | None,
         opening: int = 0,
         wanted: Tensor | None = None,
+        sparing: bool = False,
     ) -> Tensor:
         """[N, H] hidden states of N tokens, the rows one behind another, with ``adapter`` or none.
 
@@ -96,27 +97,32 @@ class FusedTrunk:
             opening: tokens with which all prompts begin; the rows but the first stand without them.
             wanted:  [M] the tokens whose states are wanted, in ascending order, by default all. The others are left out
                      behind the last layer's attention, and what is returned of them is 0.
+            sparing: keep a fifth as much for a backward, which then takes half as long again.
         """
         count = len(ids)
         spare = (0, self._spare(count))
         ids, positions = pad(ids, spare), pad(positions, spare)
         x = self.trunk.embed_tokens(ids)
         turn = self.rotation(positions)
-        attend = attention_over(rows, x, opening=opening)
+        seeing = Seeing(attention_over(rows, x, opening=opening), turn, self.heads, self.key_heads)
+        spared = adapter if sparing and torch.is_grad_enabled() else None
         for layer in self.layers:
-            normed = _normed(layer.attention_norm, x)
-            queries, keys, values = layer.query_key_value(Weighed(layer.attention_norm.weight), (normed,), adapter)
-            query = rotated(queries.unflatten(-1, (self.heads, -1)), *turn)
-            key = rotated(keys.unflatten(-1, (self.key_heads, -1)), *turn)
-            value = values.unflatten(-1, (self.key_heads, -1))
-            seen = attend(query, key, value)
+            before, normed = Weighed(layer.attention_norm.weight), _normed(layer.attention_norm, x)
             if wanted is not None and layer is self.layers[-1]:
                 places = pad(wanted, (0, self._spare(len(wanted))))
-                x, seen = x.index_select(0, places), (torch.cat(seen).index_select(0, places),)
-            x = x + layer.out(Joined(), seen, adapter)[0]
-            normed = _normed(layer.mlp_norm, x)
-            gate, up = layer.gate_up(Weighed(layer.mlp_norm.weight), (normed,), adapter)
-            x = x + layer.down(SwiGlu(), (gate, up), adapter)[0]
+                seen = torch.cat(seeing.pieces(*layer.query_key_value(before, (normed,), adapter)))
+                x = x.index_select(0, places)
+                x = x + layer.out(Joined(), (seen.index_select(0, places),), adapter)[0]
+            elif spared is not None:
+                x = x + through(before, layer.query_key_value, seeing, layer.out, normed, spared)
+            else:
+                pieces = seeing.pieces(*layer.query_key_value(before, (normed,), adapter))
+                x = x + layer.out(Joined(), pieces, adapter)[0]
+            before, normed = Weighed(layer.mlp_norm.weight), _normed(layer.mlp_norm, x)
+            if spared is not None:
+                x = x + through(before, layer.gate_up, SwiGlu(), layer.down, normed, spared)
+            else:
+                x = x + layer.down(SwiGlu(), layer.gate_up(before, (normed,), adapter), adapter)[0]
         made = _normed(self.trunk.norm, x[: count if wanted is None else len(wanted)]) * self.trunk.norm.weight
         return made if wanted is None else made.new_zeros(count, made.shape[1]).index_copy(0, wanted, made)
 
@@ -143,6 +149,29 @@ class Layer:
         self.gate_up = Linears(mlp, "gate_proj", "up_proj")
         self.down = Linears(mlp, "down_proj")
         self.linears = (self.query_key_value, self.out, self.gate_up, self.down)
+
+
+class Seeing:
+    """What tokens see, of their queries, keys and values, [N, heads * D] each and not turned yet."""
+
+    def __init__(self, attend: Attention, turn: tuple[Tensor, Tensor], heads: int, key_heads: int) -> None:
+        self._attend, self._turn, self._heads, self._key_heads = attend, turn, heads, key_heads
+
+    def pieces(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, ...]:
+        """Of [L, heads, D], N tokens together."""
+        query = rotated(queries.unflatten(-1, (self._heads, -1)), *self._turn)
+        key = rotated(keys.unflatten(-1, (self._key_heads, -1)), *self._turn)
+        return self._attend(query, key, values.unflatten(-1, (self._key_heads, -1)))
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(self.pieces(*inputs)).flatten(1)
+
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        with torch.enable_grad():
+            own = [each.detach().requires_grad_() for each in inputs]
+            made = self(*own)
+            made.register_hook(lambda _: gradient)  # given to torch, it would load symbolic mathematics to look at it
+            return made.detach(), torch.autograd.grad(made.sum(), own)
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ Source: Hu et al., "LoRA" (2021).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Protocol
 from weakref import ref
@@ -67,6 +68,86 @@ class SwiGlu:
         return made, (torch.ops.aten.silu_backward(gradient * up, gate), gated.mul_(gradient))
 
 
+class _Through:
+    """What ``after`` makes of what some layers with an adapter make of ``before``.
+
+    Its inputs are the one of ``before`` and the adapter's factors. What lies between is made again in the backward.
+    """
+
+    def __init__(self, before: Entrance, layers: Linears, after: Entrance, scales: Sequence[float]) -> None:
+        self._before, self._layers, self._after, self._scales = before, layers, after, scales
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        between, _ = self._between(*inputs)
+        return self._after(*between)
+
+    def back(self, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        between, way = self._between(*inputs)
+        made, gradients = self._after.back(gradient, *between)
+        to_low = way.to_low(gradients)
+        x, to_inputs = self._before.back(way.to_x(to_low, gradients, self._layers.weights), inputs[0])
+        return made, (*to_inputs, *way.to_factors(to_low, gradients, x))
+
+    def _between(self, *inputs: Tensor) -> tuple[tuple[Tensor, ...], LowWay]:
+        x = self._before(inputs[0])
+        way = LowWay.of(x, inputs[1:], self._scales)
+        return self._layers.made_of(x, way.low, way.ups), way
+
+
+@dataclass(frozen=True, slots=True)
+class LowWay:
+    """An adapter's way of [N, I] x through some layers, in x's format.
+
+    Attributes:
+        low:    [N, ranks] x A^T.
+        down:   [ranks, I] every layer's A.
+        ups:    [outputs, rank] of each layer, s B.
+        scales: s of each.
+    """
+
+    low: Tensor
+    down: Tensor
+    ups: Sequence[Tensor]
+    scales: Sequence[float]
+
+    @classmethod
+    def of(cls, x: Tensor, factors: Sequence[Tensor], scales: Sequence[float]) -> LowWay:
+        """By A [rank, I] and B [outputs, rank] of each layer in turn."""
+        down = torch.cat(list(factors[::2])).to(x.dtype)
+        ups = [(up * scale).to(x.dtype) for up, scale in zip(factors[1::2], scales, strict=True)]
+        return cls(linear(x, down), down, ups, scales)
+
+    def to_low(self, gradients: Sequence[Tensor]) -> Tensor:
+        """The gradient of ``low``, from that of each layer's output."""
+        return torch.cat([own @ up for own, up in zip(gradients, self.ups, strict=True)], dim=1)
+
+    def to_x(self, to_low: Tensor, gradients: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+        """The gradient of x, which went through the base's weights too."""
+        to_x = to_low @ self.down
+        for own, weight in zip(gradients, weights, strict=True):
+            to_x.addmm_(own, weight)
+        return to_x
+
+    def to_factors(self, to_low: Tensor, gradients: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """The gradients of each A and B in turn, float32."""
+        ranks = [up.shape[1] for up in self.ups]
+        to_downs = (to_low.t() @ x).float().split(ranks)
+        to_ups = [
+            (low.t() @ own).t().float().mul_(scale)
+            for own, low, scale in zip(gradients, self.low.split(ranks, dim=1), self.scales, strict=True)
+        ]
+        return [one for pair in zip(to_downs, to_ups, strict=True) for one in pair]
+
+
+def through(before: Entrance, layers: Linears, after: Entrance, onward: Linears, x: Tensor, adapter: str) -> Tensor:
+    """``onward(after(layers(before(x))))`` with an adapter on both, of which only x is kept for the backward.
+
+    That takes as much longer as ``layers`` and ``after`` do once.
+    """
+    way = _Through(before, layers, after, layers.scales(adapter))
+    return onward(way, (x, *layers.factors(adapter)), adapter)[0]
+
+
 class Linears:
     """Some linear layers of a base that read the same I numbers and make O of them together.
 
@@ -100,11 +181,19 @@ class Linears:
         """[N, outputs] of each layer, what it makes of ``entrance(*inputs)``."""
         if adapter is None:
             return self.made_of(entrance(*inputs))
-        modules = self._modules
-        factors = [own[adapter].weight for module in modules for own in (module.lora_A, module.lora_B)]
-        scales = [module.scaling[adapter] for module in modules]
-        made: tuple[Tensor, ...] = _LoraLinears.apply(self, entrance, scales, len(inputs), *inputs, *factors)
+        factors = self.factors(adapter)
+        made: tuple[Tensor, ...] = _LoraLinears.apply(
+            self, entrance, self.scales(adapter), len(inputs), *inputs, *factors
+        )
         return made
+
+    def factors(self, adapter: str) -> list[Tensor]:
+        """A [rank, I] and B [outputs, rank] of each layer in turn."""
+        return [own[adapter].weight for module in self._modules for own in (module.lora_A, module.lora_B)]
+
+    def scales(self, adapter: str) -> list[float]:
+        """What each layer's A and B together are multiplied by."""
+        return [module.scaling[adapter] for module in self._modules]
 
     def under(self, adapter: str | None) -> Spoken:
         """The layers with an adapter as it is now, whatever is learned afterwards."""
@@ -234,32 +323,23 @@ class _LoraLinears(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         inputs, factors = inputs_and_factors[:count], inputs_and_factors[count:]
         x = entrance(*inputs)
-        down = torch.cat(factors[::2]).to(x.dtype)
-        ups = [(up * scale).to(x.dtype) for up, scale in zip(factors[1::2], scales, strict=True)]
-        low = linear(x, down)
-        ctx.save_for_backward(*inputs, low, down, *ups)
+        way = LowWay.of(x, factors, scales)
+        ctx.save_for_backward(*inputs, way.low, way.down, *way.ups)
         ctx.layers, ctx.entrance, ctx.scales, ctx.count = layers, entrance, scales, count
-        return layers.made_of(x, low, ups)
+        return layers.made_of(x, way.low, way.ups)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         inputs, (low, down, *ups) = saved[: ctx.count], saved[ctx.count :]
-        ranks = [up.shape[1] for up in ups]
-        to_low = torch.cat([own @ up for own, up in zip(gradients, ups, strict=True)], dim=1)
+        way = LowWay(low, down, ups, ctx.scales)
+        to_low = way.to_low(gradients)
         to_inputs: tuple[Tensor | None, ...] = (None,) * ctx.count
-        if ctx.needs_input_grad[4]:
-            to_x = to_low @ down
-            for own, weight in zip(gradients, ctx.layers.weights, strict=True):
-                to_x.addmm_(own, weight)
-            x, to_inputs = ctx.entrance.back(to_x, *inputs)
+        if any(ctx.needs_input_grad[4 : 4 + ctx.count]):
+            x, to_inputs = ctx.entrance.back(way.to_x(to_low, gradients, ctx.layers.weights), *inputs)
         else:
             x = ctx.entrance(*inputs)
-        to_factors: list[Tensor | None] = [None] * (2 * len(gradients))
+        to_factors: Sequence[Tensor | None] = [None] * (2 * len(gradients))
         if ctx.needs_input_grad[4 + ctx.count]:
-            to_factors[::2] = (to_low.t() @ x).float().split(ranks)
-            to_factors[1::2] = [
-                (low_own.t() @ own).t().float().mul_(scale)
-                for own, low_own, scale in zip(gradients, low.split(ranks, dim=1), ctx.scales, strict=True)
-            ]
+            to_factors = way.to_factors(to_low, gradients, x)
         return None, None, None, None, *to_inputs, *to_factors

@@ -139,9 +139,13 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device
     return Packed(*tensors, lengths, opening).to(device)
 
 
-def hidden_states(model: ResidentModel, packed: Packed) -> Tensor:
+def hidden_states(model: ResidentModel, packed: Packed, sparing: bool = False) -> Tensor:
     """[S, H] last hidden states of the computed tokens under the model's present role, float32; those that are not
-    wanted may be 0."""
+    wanted may be 0.
+
+    Args:
+        sparing: let the backward take less memory and more time, where the model has a fused forward; see there.
+    """
     computed = packed.computed
     if model.fused is None:
         output = model.trunk(
@@ -152,7 +156,8 @@ def hidden_states(model: ResidentModel, packed: Packed) -> Tensor:
         )
         return output.last_hidden_state[computed].float()
     ids, positions = packed.input_ids[computed], packed.position_ids[computed]
-    return model.fused(ids, positions, packed.lengths, model.role.adapter, packed.opening, packed.wanted).float()
+    made = model.fused(ids, positions, packed.lengths, model.role.adapter, packed.opening, packed.wanted, sparing)
+    return made.float()
 
 
 def rows_of(hidden: Tensor, places: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ def evaluate(
     Old and new log-probabilities both come from here and from the same packing, so the first ratio is exactly 1. The
     values are 0 without a critic, a module from [..., H] to [...].
     """
-    hidden = hidden_states(model, packed)
+    hidden = hidden_states(model, packed, sparing=True)
     scores = completion_scores(model, hidden, packed, temperature)
     logprobs, entropy = laid_out(scores.logprobs, packed), laid_out(scores.entropy, packed)
     if critic is None:

@@ -57,11 +57,13 @@ def made(maker, tokenizer, dtype: torch.dtype = torch.float32) -> ResidentModel:
     return model
 
 
-def measured(model: ResidentModel, adapter: str | None, groups: list = GROUPS) -> tuple[torch.Tensor, torch.Tensor]:
+def measured(
+    model: ResidentModel, adapter: str | None, groups: list = GROUPS, sparing: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities, and the gradient of their sum in the adapter's weights, as one vector."""
     model.take_role(Role(adapter, trainable=adapter is not None))
     packed = pack(groups)
-    logprobs = completion_logprobs(model, hidden_states(model, packed), packed)
+    logprobs = completion_logprobs(model, hidden_states(model, packed, sparing), packed)
     if adapter is None:
         return logprobs.detach(), torch.zeros(1)
     weights = torch.linspace(0.5, 1.5, logprobs.numel()).view_as(logprobs)
@@ -81,6 +83,42 @@ def test_that_the_fused_forward_says_what_the_models_own_says(maker, adapter, gr
     assert torch.allclose(logprobs, plain_logprobs, atol=1e-5)
     assert torch.allclose(gradient, plain_gradient, atol=1e-4, rtol=1e-4)
     assert adapter is None or gradient.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("groups", [GROUPS, OPENED], ids=["", "opened"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("maker", MAKERS.values(), ids=MAKERS)
+def test_that_what_is_made_again_is_the_same_to_the_last_bit(maker, dtype, groups, llama) -> None:
+    model = made(maker, llama.tokenizer, dtype)
+    logprobs, gradient = measured(model, "one", groups)
+    again, gradient_again = measured(model, "one", groups, sparing=True)
+    assert torch.equal(again, logprobs)
+    assert gradient.count_nonzero() > 1000
+    assert torch.equal(gradient_again, gradient)
+    assert torch.equal(measured(model, None, groups, sparing=True)[0], measured(model, None, groups)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_that_little_is_kept_of_what_is_made_again(dtype, llama) -> None:
+    model = made(MAKERS["llama"], llama.tokenizer, dtype)
+    model.take_role(Role("one", trainable=True))
+    packed = pack(GROUPS)
+    own = {parameter.data_ptr() for parameter in model.base.parameters()}
+
+    def kept(sparing: bool) -> int:
+        """Numbers that lie somewhere for the backward, beside the model's."""
+        places: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            places[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            states = hidden_states(model, packed, sparing)
+        assert states.requires_grad
+        return sum(count for place, count in places.items() if place not in own)
+
+    assert kept(sparing=True) < 0.5 * kept(sparing=False)
 
 
 @pytest.mark.parametrize("groups", [GROUPS, OPENED], ids=["", "opened"])
