@@ -118,7 +118,12 @@ class Vocabulary:
         if slopes is not None:
             others = others * slopes.gather(-1, place)
             probabilities.mul_(slopes)
-        rest = (_filled_up(probabilities.to(weight.dtype), weight) @ weight)[: len(hidden)].float()
+        if memory is None:
+            whole = _filled_up(probabilities.to(weight.dtype), weight)
+        else:  # where they lie there are rows enough
+            whole = memory[: tiled(len(hidden))]
+            whole[len(hidden) :] = 0.0
+        rest = (whole @ weight)[: len(hidden)].float()
         return scores, (others * weight[targets].float() - rest) / temperature
 
 
