@@ -115,9 +115,10 @@ def evaluate(
     """Log-probabilities, values and token entropies, each [N, C], under the model's present role.
 
     Old and new log-probabilities both come from here and from the same packing, so the first ratio is exactly 1. The
-    values are 0 without a critic, a module from [..., H] to [...].
+    values are 0 without a critic, a module from [..., H] to [...]. On a processor little is kept for the backward; a
+    card that has room for the tokens has it for what is kept of them.
     """
-    hidden = hidden_states(model, packed, sparing=True)
+    hidden = hidden_states(model, packed, sparing=model.device.type == "cpu")
     scores = completion_scores(model, hidden, packed, temperature)
     logprobs, entropy = laid_out(scores.logprobs, packed), laid_out(scores.entropy, packed)
     if critic is None:
