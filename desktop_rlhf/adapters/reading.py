@@ -35,10 +35,10 @@ from desktop_rlhf.records.errors import ModelFolderError
 WEIGHTS, INDEX, GENERATION = "model.safetensors", "model.safetensors.index.json", "generation_config.json"
 FORMATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """As safetensors calls them."""
-LONG_CALLS = ("raw_decode", "from_file")
-"""That hold Python's lock for a tenth of a second while a tokenizer is read: of Python's json, and of tokenizers."""
 SCRATCH = 1 << 22
 """Bytes of a file that are in memory at once while its weights are read."""
+LONG_CALLS = ("raw_decode", "from_file")
+"""That hold Python's lock for a tenth of a second while a tokenizer is read: of Python's json, and of tokenizers."""
 TURN = 0.01
 """Seconds that other threads get before each of them."""
 

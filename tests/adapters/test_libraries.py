@@ -14,7 +14,7 @@ NOT_NEEDED = ("torch._dynamo", "torch._inductor", "sympy", "torch.distributed.te
 """What libraries load for compilers and other machines: seconds, and 70 MB."""
 
 RUNS = """
-import dataclasses, sys
+import sys
 from pathlib import Path
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs
