@@ -24,15 +24,28 @@ SHAPE = dict(
     num_key_value_heads=2, max_position_embeddings=512, bos_token_id=0, eos_token_id=1, pad_token_id=1,
     initializer_range=0.2,
 )  # fmt: skip
+
+
+def biased(model):
+    """The model with biases that say something; they begin at 0."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias"):
+                parameter.normal_(0, 0.5)
+    return model
+
+
 MAKERS = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)),
-    "llama with biases and stretched positions": lambda: LlamaForCausalLM(
-        LlamaConfig(
-            **SHAPE, attention_bias=True, mlp_bias=True,
-            rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
+    "llama with biases and stretched positions": lambda: biased(
+        LlamaForCausalLM(
+            LlamaConfig(
+                **SHAPE, attention_bias=True, mlp_bias=True,
+                rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
+            )
         )
     ),
-    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE, tie_word_embeddings=True)),
+    "qwen2": lambda: biased(Qwen2ForCausalLM(Qwen2Config(**SHAPE, tie_word_embeddings=True))),
     "mistral": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=None)),
 }  # fmt: skip
 GROUPS = [
