@@ -139,12 +139,13 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device
     return Packed(*tensors, lengths, opening).to(device)
 
 
-def hidden_states(model: ResidentModel, packed: Packed, sparing: bool = False) -> Tensor:
+def hidden_states(model: ResidentModel, packed: Packed, sparing: bool = False, wanted: Tensor | None = None) -> Tensor:
     """[S, H] last hidden states of the computed tokens under the model's present role, float32; those that are not
     wanted may be 0.
 
     Args:
         sparing: let the backward take less memory and more time, where the model has a fused forward; see there.
+        wanted:  [W] which of the S are wanted, ascending; by default those of ``packed``.
     """
     computed = packed.computed
     if model.fused is None:
@@ -156,7 +157,8 @@ def hidden_states(model: ResidentModel, packed: Packed, sparing: bool = False) -
         )
         return output.last_hidden_state[computed].float()
     ids, positions = packed.input_ids[computed], packed.position_ids[computed]
-    made = model.fused(ids, positions, packed.lengths, model.role.adapter, packed.opening, packed.wanted, sparing)
+    wanted = packed.wanted if wanted is None else wanted
+    made = model.fused(ids, positions, packed.lengths, model.role.adapter, packed.opening, wanted, sparing)
     return made.float()
 
 

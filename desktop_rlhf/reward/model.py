@@ -33,6 +33,14 @@ class RewardHead(nn.Module):
         self.bias: Tensor
         self.pools_mean: Tensor
 
+    def rewards(self, model: ResidentModel, packed: Packed) -> Tensor:
+        """[N] one reward per packed completion, under the model's present role."""
+        return self(hidden_states(model, packed, wanted=self.read(packed)), packed)
+
+    def read(self, packed: Packed) -> Tensor:
+        """[W] the tokens whose states are read, ascending; the others need no last layer."""
+        return packed.wanted if self.pools_mean else packed.last
+
     def forward(self, hidden: Tensor, packed: Packed) -> Tensor:
         """[S, H] states of a packed forward to [N], one reward per completion."""
         pooled = mean_states(hidden, packed) if self.pools_mean else last_states(hidden, packed)
@@ -68,7 +76,7 @@ class RewardModel:
         """[N] rewards, one per packed completion. The model's role is put back afterwards."""
         before = self.model.role
         self.model.take_role(Role(self.name))
-        scores = self.head(hidden_states(self.model, packed), packed)
+        scores = self.head.rewards(self.model, packed)
         self.model.take_role(before)
         return scores
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from desktop_rlhf.adapters.batches import group_batches, micro_batches, tokens_at_once
-from desktop_rlhf.adapters.packing import hidden_states, pack
+from desktop_rlhf.adapters.packing import pack
 from desktop_rlhf.adapters.passes import Head, Part, passes
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.adapters.training import TrainingInputs, fitting, ids_of
@@ -58,7 +58,7 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
 
     def parts(batch: Sequence[PreferenceGroup]) -> Iterator[Part]:
         for _, some in group_batches(model, batch, spec.max_length):
-            scores = head(hidden_states(model, some.packed), some.packed)
+            scores = head.rewards(model, some.packed)
             chosen, rejected = some.paired(scores)
             margins = [strength_margin(group.strength, spec.margin_scale) for group in some.groups]
             losses = bradley_terry_loss(

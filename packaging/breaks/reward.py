@@ -49,9 +49,8 @@ REWARD: tuple[Row | Advice, ...] = (
                 "Completions go through the model twice",
                 SCORES + "test_that_a_ranking_of_k_takes_k_forwards_and_weighs_as_one_comparison",
                 "desktop_rlhf/reward/train.py",
-                "scores = head(hidden_states(model, some.packed), some.packed)",
-                "scores = (head(hidden_states(model, some.packed), some.packed) + "
-                "head(hidden_states(model, some.packed), some.packed)) / 2",
+                "scores = head.rewards(model, some.packed)",
+                "scores = (head.rewards(model, some.packed) + head.rewards(model, some.packed)) / 2",
             ),
             Break(
                 "A ranking weighs as many times as it has pairs",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from desktop_rlhf.adapters.packing import hidden_states, pack
-from desktop_rlhf.adapters.resident import ResidentModel
+from desktop_rlhf.adapters.resident import ResidentModel, Role
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.comparisons.pairs import split_by_prompt
 from desktop_rlhf.records.comparisons import PreferenceGroup, strength_margin
@@ -70,10 +70,34 @@ def test_that_a_score_does_not_hang_on_padding_or_on_siblings(resident: Resident
             head.pools_mean.fill_(pooling)
             prompts, completions = [[5, 9, 200], [8] * 9], [[7, 30, 44], [9], [12, 13, 14, 15, 16, 1]]
             together = pack([(prompts[0], completions[:2]), (prompts[1], completions[2:])])
-            scores = head(hidden_states(resident, together), together)
+            scores = head.rewards(resident, together)
             for i, (prompt, completion) in enumerate(zip((0, 0, 1), completions, strict=True)):
                 alone = pack([(prompts[prompt], [completion])])
-                assert torch.allclose(head(hidden_states(resident, alone), alone)[0], scores[i], atol=1e-5)
+                assert torch.allclose(head.rewards(resident, alone)[0], scores[i], atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_that_rewards_need_the_last_layer_only_where_they_are_read(pooling, llama: ResidentModel) -> None:
+    """Neither they nor what is learned from them hang on whether it is there for all other tokens too."""
+    packed = pack([([5, 6, 7], [[8, 9], [10, 11, 12]]), ([20] * 9, [[21], [22, 23]])])
+    llama.new_adapter("judge", rank=2, alpha=4, seed=0)
+    llama.take_role(Role("judge", trainable=True))
+    head = RewardHead(llama.hidden_size, pooling)
+    with torch.no_grad():
+        for parameter in (head.weight, *llama.trainable_parameters()):
+            parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+    learned = []
+    for rewards in (
+        head.rewards(llama, packed),
+        head(hidden_states(llama, packed, wanted=torch.arange(int(packed.computed.sum()))), packed),
+    ):
+        gradients = torch.autograd.grad(
+            (rewards * torch.tensor([1.0, -2.0, 0.5, 3.0])).sum(), llama.trainable_parameters()
+        )
+        learned.append(torch.cat([rewards.detach(), *(gradient.flatten() for gradient in gradients)]))
+    llama.detach("judge")
+    assert torch.allclose(*learned, atol=1e-5, rtol=1e-4)
+    assert learned[0].abs().max() > 0.01
 
 
 def test_that_the_pooled_states_are_those_of_the_completion_alone(llama: ResidentModel) -> None:
