@@ -153,6 +153,7 @@ def test_that_products_in_bfloat16_come_in_few_sizes_however_many_tokens_and_row
     of_weights = {4, 8, 12, 128, 258}
     assert (products.rows | products.columns) - of_weights == {16, 24, 32, 64}
     assert {8, 16, 24} <= (products.rows if by_rows else products.columns)
+    assert not by_rows or products.columns.isdisjoint({16, 24})
 
 
 def test_that_what_all_prompts_begin_with_is_read_once(llama) -> None:
