@@ -3,16 +3,13 @@
 The base's product is added to the adapter's. Where the base is in bfloat16 on a processor and a few rows are written at
 a time, the two small products of an adapter cost nearly as much as the base's. There what its A's make of an input is
 laid behind that input and its B's behind the weights, so that one product is both: [x | x A^T] [W | s B]^T. With the
-hundreds of rows that are learned from at once that was slower. Whether that product goes by rows or by columns is
-tried, for which is faster differs from processor to processor, up to twofold.
+hundreds of rows that are learned from at once that was slower.
 
 Source: Hu et al., "LoRA" (2021).
 """
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -22,12 +19,6 @@ from weakref import ref
 import torch
 from torch import Tensor
 from torch.nn.functional import linear, silu
-
-from desktop_rlhf.adapters.precision import FEW, TILE
-
-logger = logging.getLogger(__name__)
-
-TRIES = 3  # of each way
 
 
 class Entrance(Protocol):
@@ -172,8 +163,6 @@ class Linears:
         self._together: Tensor | None = None
         self._ranks: list[int] = []  # of the adapter that lies behind the weights
         self._speaker: Callable[[], Spoken | None] = _nobody  # whose it is
-        self.by_rows = False
-        """Whether few rows go so; see ``few_go_by_rows``."""
 
     def size(self, rank: int) -> int:
         """How many numbers the weights are with room for adapters of up to ``rank``."""
@@ -229,8 +218,10 @@ class Linears:
             for own, up, base in zip(lows, ups, self._bases, strict=True)
         )
 
-    def of_few(self, x: Tensor, low: Tensor | None, ups: Sequence[Tensor], speaker: Spoken) -> tuple[Tensor, ...]:
-        """What ``made_of`` gives, of a few rows and once the weights were moved, in one product.
+    def columns_of(self, x: Tensor, low: Tensor | None, ups: Sequence[Tensor], speaker: Spoken) -> tuple[Tensor, ...]:
+        """What ``made_of`` gives, of a few rows and once the weights were moved, as W x^T: each row lies in a column.
+
+        Of few rows the library multiplies so without laying out the weights anew, which takes longer than the product.
 
         Args:
             speaker: whose ``ups`` these are, the same at every call.
@@ -238,10 +229,11 @@ class Linears:
         weights = self._with_behind(ups, speaker)
         both = x if low is None else _side_by_side(x, low)
         biases = [base.bias for base in self._bases]
-        bias = None if all(each is None for each in biases) else torch.cat(biases)
-        if self.by_rows and len(x) < TILE:
-            return linear(both, weights, bias).split(self.outputs, dim=1)
-        return tuple(part.t() for part in _by_columns(both, weights, bias).split(self.outputs))
+        if all(bias is None for bias in biases):
+            columns = torch.mm(weights, both.t())
+        else:
+            columns = torch.addmm(torch.cat(biases).unsqueeze(1), weights, both.t())
+        return tuple(part.t() for part in columns.split(self.outputs))
 
     @property
     def moved(self) -> bool:
@@ -290,40 +282,8 @@ class Spoken:
         """[N, I] to [N, outputs] of each layer."""
         low = None if self._down is None else linear(x, self._down)
         if self._layers.moved:
-            return self._layers.of_few(x, low, self._ups, self)
+            return self._layers.columns_of(x, low, self._ups, self)
         return self._layers.made_of(x, low, self._ups)
-
-
-def few_go_by_rows(layers: Sequence[Linears]) -> bool:
-    """Whether ``FEW`` rows x are multiplied faster as x W^T than, as columns, as W x^T, and to the same bits.
-
-    It is tried with the weights of many layers in turn: with those that lie in the processor's cache both are as fast.
-    """
-    weights = [weight for own in layers for weight in own.weights]
-    generator = torch.Generator().manual_seed(0)
-    widths = {weight.shape[1] for weight in weights}
-    x = {width: torch.randn(FEW, width, generator=generator).to(weights[0].dtype) for width in sorted(widths)}
-    ways = {
-        True: lambda weight: linear(x[weight.shape[1]], weight),
-        False: lambda weight: _by_columns(x[weight.shape[1]], weight, None).t(),
-    }
-    if not all(torch.equal(ways[True](weight), ways[False](weight)) for weight in weights):
-        return False
-    times: dict[bool, list[float]] = {way: [] for way in ways}
-    for _ in range(TRIES):  # in turn, so that a disturbance strikes both
-        for way, product in ways.items():
-            began = time.perf_counter()
-            for weight in weights:
-                product(weight)
-            times[way].append(time.perf_counter() - began)
-    rows, columns = (sorted(times[way])[TRIES // 2] for way in (True, False))
-    logger.info("%d rows by columns take %.2f times as long as by rows", FEW, columns / rows)
-    return rows < columns
-
-
-def _by_columns(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
-    """[O, N] W x^T + b."""
-    return torch.mm(weights, x.t()) if bias is None else torch.addmm(bias.unsqueeze(1), weights, x.t())
 
 
 def _nobody() -> None:

@@ -132,16 +132,10 @@ class Products(TorchDispatchMode):
         return func(*args, **kwargs or {})
 
 
-@pytest.mark.parametrize("by_rows", [False, True])
 @pytest.mark.parametrize("adapter", [None, "one"])
-def test_that_products_in_bfloat16_come_in_few_sizes_however_many_tokens_and_rows_there_are(
-    adapter, by_rows, llama
-) -> None:
+def test_that_products_in_bfloat16_come_in_few_sizes_however_many_tokens_and_rows_there_are(adapter, llama) -> None:
     """For each new size the library prepares code and keeps it: a long run would hold ever more."""
     model = made(MAKERS["llama"], llama.tokenizer, torch.bfloat16)
-    for layer in model.fused.layers:
-        for own in layer.linears:
-            own.by_rows = by_rows
     with Products() as products:
         for size in range(1, 40):
             rows = decoder(model, adapter, rows=20, longest=60)
@@ -152,8 +146,7 @@ def test_that_products_in_bfloat16_come_in_few_sizes_however_many_tokens_and_row
             model.vocabulary.scores(hidden.requires_grad_(), torch.arange(len(hidden)))
     of_weights = {4, 8, 12, 128, 258}
     assert (products.rows | products.columns) - of_weights == {16, 24, 32, 64}
-    assert {8, 16, 24} <= (products.rows if by_rows else products.columns)
-    assert not by_rows or products.columns.isdisjoint({16, 24})
+    assert {8, 16, 24} <= products.columns
 
 
 def test_that_what_all_prompts_begin_with_is_read_once(llama) -> None:

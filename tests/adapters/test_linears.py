@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from weakref import ref
 
 import pytest
 import torch
 
-from desktop_rlhf.adapters import linears
 from desktop_rlhf.adapters.decoding import decoder
 from desktop_rlhf.adapters.fused import USUAL_RANK
-from desktop_rlhf.adapters.linears import few_go_by_rows
 from desktop_rlhf.adapters.resident import ResidentModel
 
 from .test_fused import MAKERS, made, measured
@@ -57,51 +54,6 @@ def test_that_a_short_base_writes_what_a_wide_one_writes(kind, name, llama) -> N
     wide = short(kind, llama.tokenizer, torch.float32)
     wanted = hidden_of(wide, name)
     assert (states - wanted).norm() < 0.05 * wanted.norm()
-
-
-@pytest.mark.parametrize("name", [None, "one"])
-@pytest.mark.parametrize("kind", MAKERS)
-def test_that_few_rows_are_the_same_by_rows_and_by_columns(kind, name, llama) -> None:
-    """Within a rounding of bfloat16, since not every processor's library sums both in one order."""
-    model = short(kind, llama.tokenizer)
-    said = []
-    for by_rows in (False, True):
-        for layer in model.fused.layers:
-            for own in layer.linears:
-                own.by_rows = by_rows
-        said.append(hidden_of(model, name).float())
-    assert (said[0] - said[1]).norm() < 0.01 * said[0].norm()
-
-
-@pytest.mark.parametrize(("times", "by_rows"), [(0.5, False), (2.0, True)])
-def test_that_few_rows_go_the_faster_way(monkeypatch, times, by_rows, llama) -> None:
-    """``times`` is how many times as long as by rows it takes by columns."""
-    now = 0.0
-
-    def timed(product, seconds):
-        def by(*given):
-            nonlocal now
-            now += seconds
-            return product(*given)
-
-        return by
-
-    model = short("llama", llama.tokenizer)
-    honest = linears.linear
-    monkeypatch.setattr(linears, "linear", timed(honest, 1.0))
-    monkeypatch.setattr(linears, "_by_columns", timed(lambda *given: honest(*given).t(), times))
-    monkeypatch.setattr(linears, "time", SimpleNamespace(perf_counter=lambda: now))
-    layers = [own for layer in model.fused.layers for own in layer.linears]
-    assert few_go_by_rows(layers) is by_rows
-
-
-def test_that_few_rows_go_by_columns_where_the_bits_would_differ(monkeypatch, llama) -> None:
-    """Else what is written would hang on which way happened to be faster at this start."""
-    model = short("llama", llama.tokenizer)
-    honest = linears.linear
-    monkeypatch.setattr(linears, "linear", lambda *given: honest(*given) * 1.01)
-    monkeypatch.setattr(linears, "time", SimpleNamespace(perf_counter=iter([0, 0, 0, 1] * 9).__next__))
-    assert not few_go_by_rows([own for layer in model.fused.layers for own in layer.linears])
 
 
 @pytest.mark.parametrize("kind", MAKERS)
