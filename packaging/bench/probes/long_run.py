@@ -10,22 +10,29 @@ import ctypes
 import gc
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from desktop_rlhf.adapters.checkpoint import Checkpoints
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.events import StepTaken
 from desktop_rlhf.workbench.engine import Engine, usual_threads
 from desktop_rlhf.workbench.memory import held_mb
 from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, News, RunSaid, StartRun
 
-# Large enough for five updates of the starter model to take longer than it is from one checkpoint to the next.
 PPO: dict[str, Any] = {
     "prompts_per_update": 4,
     "completions_per_prompt": 4,
     "max_new_tokens": 12,
     "ppo_epochs": 1,
 }
+
+
+# Every update is followed by one. The first lifts what Python holds by 0.7 MB for good, for the names of its tensors;
+# after 30 seconds, as in the window, it would come within the first tenth of a run on a slow computer only.
+CHECKPOINTS = patch("desktop_rlhf.workbench.run_plan.Checkpoints", partial(Checkpoints, every_s=0.0))
 
 
 class Soak:
@@ -122,8 +129,9 @@ def main() -> None:
         reward = soak.run("reward", epochs=1)["adapter_id"]
         gc.freeze()
         before = {"mb": held_mb(), "allocated_mb": allocated_mb()}
-        first = soak.run("ppo", reward, **PPO, updates=updates)
-        second = soak.run("ppo", reward, **PPO, updates=max(2, updates // 5))
+        with CHECKPOINTS:
+            first = soak.run("ppo", reward, **PPO, updates=updates)
+            second = soak.run("ppo", reward, **PPO, updates=max(2, updates // 5))
     finally:
         soak.close()
     print(json.dumps({"before": before, "first": first, "second": second, "garbage": gc.collect()}))
