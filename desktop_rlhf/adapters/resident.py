@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 HEAD_FILE = "head.safetensors"
+FACTORS = ("lora_A", "lora_B")
 PIECE = 1 << 20
 """Bytes of a file that are hashed at a time."""
 
@@ -53,10 +54,11 @@ class ResidentModel:
         head = self.base.get_output_embeddings()
         linear = [(n, m) for n, m in self.base.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
         self._targets = sorted({name.rsplit(".", 1)[-1] for name, _ in linear})
+        self._linears = len(linear)
         self._transposed = any(isinstance(module, Conv1D) for _, module in linear)
         self._role = Role(None)
         self._attached: dict[str, LoraConfig] = {}
-        self._layers: list[LoraLayer] = []
+        self._layers: list[tuple[str, LoraLayer]] = []  # with their names, once there was an adapter
         self._own: dict[str, list[tuple[str, nn.Parameter]]] = {}
         self._tuner: LoraModel | None = None
         self.chat = Chat(tokenizer)
@@ -155,7 +157,7 @@ class ResidentModel:
         if name not in self._attached:
             return
         role = Role(None) if self._role.adapter == name else self._role
-        for layer in self._layers:
+        for _, layer in self._layers:
             layer.set_adapter([])  # peft warns when what it deletes is active
             layer.delete_adapter(name)
         del self._attached[name], self._own[name]
@@ -222,13 +224,23 @@ class ResidentModel:
         with torch.random.fork_rng(devices=[]):  # peft draws weights, which are written over
             if self._tuner is None:
                 self._tuner = LoraModel(self.base, config, name)
+            elif len(self._layers) == self._linears and self._is_on_all(config):
+                # The library would find the layers anew by the names of all modules, which takes as long again.
+                self._tuner.peft_config[name] = config
+                for _, layer in self._layers:
+                    layer.update_layer(name, config.r, lora_alpha=config.lora_alpha, config=config)
             else:
                 self._tuner.peft_config[name] = config
                 self._tuner.inject_adapter(self.base, name)
+        if len(self._layers) < self._linears:
+            self._layers = [(key, own) for key, own in self.base.named_modules() if isinstance(own, LoraLayer)]
         self._attached[name] = config
-        marks = (f".lora_A.{name}.", f".lora_B.{name}.")
-        self._own[name] = [(k, p) for k, p in self.base.named_parameters() if any(mark in k for mark in marks)]
-        self._layers = [module for module in self.base.modules() if isinstance(module, LoraLayer)]
+        self._own[name] = [
+            (f"{key}.{factor}.{name}.weight", getattr(layer, factor)[name].weight)
+            for key, layer in self._layers
+            for factor in FACTORS
+            if name in getattr(layer, factor)
+        ]
         for _, parameter in self._own[name]:
             parameter.data = parameter.data.float()  # peft takes the base's format, in which small steps are lost
         if self.fused is not None:
@@ -236,8 +248,13 @@ class ResidentModel:
         self.base.eval()
         self._set(role)
 
+    def _is_on_all(self, config: LoraConfig) -> bool:
+        """Whether an adapter is on every linear layer, with the same rank everywhere."""
+        everywhere = not isinstance(config.target_modules, str) and set(config.target_modules) == set(self._targets)
+        return everywhere and not (config.rank_pattern or config.alpha_pattern)
+
     def _set(self, role: Role) -> None:
-        for layer in self._layers:
+        for _, layer in self._layers:
             if role.adapter is not None:
                 layer.set_adapter([role.adapter])
             if layer.disable_adapters != (role.adapter is None):

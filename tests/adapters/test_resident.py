@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from desktop_rlhf.adapters.resident import ResidentModel, Role, hash_adapter, load_head
 from desktop_rlhf.records.errors import ModelFolderError
@@ -59,6 +60,39 @@ def test_that_a_saved_adapter_speaks_the_same_when_attached_again(resident, tmp_
     resident.attach("again", tmp_path / "saved")
     resident.take_role(Role("again"))
     assert torch.equal(logits(resident), said)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_that_a_later_adapter_is_what_it_would_be_as_the_first(family, fresh) -> None:
+    """The library makes the first one, and finds the layers for it."""
+    first, later = fresh(family, "cpu"), fresh(family, "cpu")
+    later.new_adapter("a", rank=4, alpha=8, seed=0)
+    said = []
+    for resident in (first, later):
+        resident.new_adapter("b", rank=6, alpha=3, seed=1)
+        resident.take_role(Role("b", trainable=True))
+        names = [name for name, p in resident.base.named_parameters() if p.requires_grad]
+        assert names == [name for name, _ in resident._adapter_parameters("b")]
+        assert all(p.dtype == torch.float32 for p in resident.trainable_parameters())
+        shake(resident)
+        said.append((names, logits(resident).tolist()))
+    assert said[0] == said[1]
+
+
+def test_that_an_adapter_is_on_every_layer_after_one_that_is_on_few(llama, fresh, tmp_path) -> None:
+    llama.new_adapter("a", rank=4, alpha=8, seed=0)
+    llama.save_adapter("a", tmp_path / "saved")
+    config, weights = tmp_path / "saved" / "adapter_config.json", tmp_path / "saved" / "adapter_model.safetensors"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"target_modules": ["q_proj"]}))
+    save_file({name: own for name, own in load_file(weights).items() if "q_proj" in name}, weights)
+    resident = fresh("llama", "cpu")
+    resident.attach("few", tmp_path / "saved")
+    resident.new_adapter("all", rank=4, alpha=8, seed=0)
+    assert len(resident._adapter_parameters("few")) == len(llama._adapter_parameters("a")) // 7
+    assert len(resident._adapter_parameters("all")) == len(llama._adapter_parameters("a"))
+    resident.detach("few")
+    resident.attach("few", tmp_path / "saved")
+    assert len(resident._adapter_parameters("few")) == len(llama._adapter_parameters("a")) // 7
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks transformers
