@@ -117,14 +117,14 @@ class GroupBatch:
     weights: Tensor
 
     @classmethod
-    def of(cls, model: ResidentModel, groups: Sequence[PreferenceGroup]) -> GroupBatch:
-        """Pack some comparisons, each with its prompt read once."""
+    def of(cls, model: ResidentModel, groups: Sequence[PreferenceGroup], ids: Sequence[Ids]) -> GroupBatch:
+        """Pack some comparisons, each with its prompt read once; ``ids`` are theirs."""
         pairs, weights, before = [], [], 0
         for group in groups:
             pairs += [(before + better, before + worse) for better, worse in group.pairs]
             weights += [1 / len(group.pairs)] * len(group.pairs)
             before += len(group.completions)
-        packed = pack([group_ids(model, group) for group in groups], model.device)
+        packed = pack(ids, model.device)
         places, counts = torch.tensor(pairs).to(model.device), torch.tensor(weights).to(model.device)
         return cls(tuple(groups), packed, places, counts)
 
@@ -154,7 +154,8 @@ def group_batches(
     """The micro-batches of some comparisons with their places, each packed when it is asked for."""
     examples = [group_ids(model, group) for group in groups]
     for places in micro_batches(model, examples, tokens_at_once(model, max_length)):
-        yield places, GroupBatch.of(model, groups[places.start : places.stop])
+        own = slice(places.start, places.stop)
+        yield places, GroupBatch.of(model, groups[own], examples[own])
 
 
 def pair_means(model: ResidentModel, batch: GroupBatch) -> tuple[Tensor, Tensor]:

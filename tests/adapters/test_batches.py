@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from desktop_rlhf.adapters import batches
 from desktop_rlhf.adapters.batches import (
-    GroupBatch,
     References,
+    group_batches,
     logprobs_under,
     micro_batches,
     tokens_at_once,
@@ -181,7 +181,7 @@ def test_that_what_shares_a_forward_changes_neither_losses_nor_gradients(
 
 
 def test_that_every_comparison_counts_alike_however_many_pairs_it_has(llama, groups) -> None:
-    batch = GroupBatch.of(llama, groups[:3])  # of three pairs, of one and of one
+    ((_, batch),) = group_batches(llama, groups[:3], max_length=512)  # of three pairs, of one and of one
     values = torch.tensor([3.0, 6.0, 9.0, 10.0, 20.0])
     assert batch.total(values).item() == pytest.approx(6 + 10 + 20)
     chosen, rejected = batch.paired(torch.arange(7.0))
