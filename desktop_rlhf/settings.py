@@ -22,6 +22,11 @@ def starter_model_path() -> Path:
     return data_path() / "models" / STARTER_MODEL_NAME
 
 
+def tried_path() -> Path:
+    """Where it is kept what was tried on this computer, and is not tried again."""
+    return data_path() / "tried"
+
+
 def projects_path() -> Path:
     """Where new projects are proposed to go."""
     return data_path() / "projects"

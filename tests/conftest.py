@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from desktop_rlhf.settings import go_offline
+from desktop_rlhf import settings
 
-go_offline()
+settings.go_offline()
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
@@ -93,6 +93,15 @@ def fresh():
     from desktop_rlhf.adapters.resident import ResidentModel
 
     return lambda family, device: ResidentModel(make_base(family).to(device), _tokenizer())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tried_apart(tmp_path_factory):
+    """What the suite finds by trial is not kept with what the program found."""
+    folder = tmp_path_factory.mktemp("tried")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(settings, "tried_path", lambda: folder)
+        yield
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from desktop_rlhf.adapters.attention import Attention, Row, attention_over
+from desktop_rlhf.adapters.few_rows import way_for
 from desktop_rlhf.adapters.linears import Joined, Linears, SwiGlu, Weighed, through
 from desktop_rlhf.adapters.own_memory import own_zeros
 from desktop_rlhf.adapters.precision import TILE, rounded_up
@@ -79,6 +80,9 @@ class FusedTrunk:
         sizes = [own.size(rank) for own in linears]
         for own, memory in zip(linears, own_zeros((sum(sizes),), weight.dtype).split(sizes), strict=True):
             own.move_to(memory)
+        way = way_for([weight for own in linears for weight in own.weights])
+        for own in linears:
+            own.few_go_by = way
         self._room = rank
 
     def __call__(

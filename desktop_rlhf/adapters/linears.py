@@ -20,6 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
+from desktop_rlhf.adapters.few_rows import WAYS
+from desktop_rlhf.adapters.precision import TILE
+
 
 class Entrance(Protocol):
     """What a linear layer reads, made of tensors that are kept anyway, so that it is not kept itself."""
@@ -163,6 +166,7 @@ class Linears:
         self._together: Tensor | None = None
         self._ranks: list[int] = []  # of the adapter that lies behind the weights
         self._speaker: Callable[[], Spoken | None] = _nobody  # whose it is
+        self.few_go_by = "columns"  # see ``few_rows``
 
     def size(self, rank: int) -> int:
         """How many numbers the weights are with room for adapters of up to ``rank``."""
@@ -218,10 +222,8 @@ class Linears:
             for own, up, base in zip(lows, ups, self._bases, strict=True)
         )
 
-    def columns_of(self, x: Tensor, low: Tensor | None, ups: Sequence[Tensor], speaker: Spoken) -> tuple[Tensor, ...]:
-        """What ``made_of`` gives, of a few rows and once the weights were moved, as W x^T: each row lies in a column.
-
-        Of few rows the library multiplies so without laying out the weights anew, which takes longer than the product.
+    def of_few(self, x: Tensor, low: Tensor | None, ups: Sequence[Tensor], speaker: Spoken) -> tuple[Tensor, ...]:
+        """What ``made_of`` gives, of a few rows and once the weights were moved, in one product.
 
         Args:
             speaker: whose ``ups`` these are, the same at every call.
@@ -229,11 +231,9 @@ class Linears:
         weights = self._with_behind(ups, speaker)
         both = x if low is None else _side_by_side(x, low)
         biases = [base.bias for base in self._bases]
-        if all(bias is None for bias in biases):
-            columns = torch.mm(weights, both.t())
-        else:
-            columns = torch.addmm(torch.cat(biases).unsqueeze(1), weights, both.t())
-        return tuple(part.t() for part in columns.split(self.outputs))
+        bias = None if all(each is None for each in biases) else torch.cat(biases)
+        product = WAYS[self.few_go_by if len(x) < TILE else "columns"]
+        return product(both, weights, bias).split(self.outputs, dim=1)
 
     @property
     def moved(self) -> bool:
@@ -282,7 +282,7 @@ class Spoken:
         """[N, I] to [N, outputs] of each layer."""
         low = None if self._down is None else linear(x, self._down)
         if self._layers.moved:
-            return self._layers.columns_of(x, low, self._ups, self)
+            return self._layers.of_few(x, low, self._ups, self)
         return self._layers.made_of(x, low, self._ups)
 
 

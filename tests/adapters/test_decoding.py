@@ -6,6 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from desktop_rlhf.adapters import decoding
 from desktop_rlhf.adapters.decoding import FusedDecoder, PlainDecoder, decoder
+from desktop_rlhf.adapters.few_rows import WAYS
 from desktop_rlhf.adapters.packing import hidden_states, pack
 from desktop_rlhf.adapters.resident import ResidentModel, Role
 
@@ -132,10 +133,16 @@ class Products(TorchDispatchMode):
         return func(*args, **kwargs or {})
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("adapter", [None, "one"])
-def test_that_products_in_bfloat16_come_in_few_sizes_however_many_tokens_and_rows_there_are(adapter, llama) -> None:
+def test_that_products_in_bfloat16_come_in_few_sizes_however_many_tokens_and_rows_there_are(
+    adapter, way, llama
+) -> None:
     """For each new size the library prepares code and keeps it: a long run would hold ever more."""
     model = made(MAKERS["llama"], llama.tokenizer, torch.bfloat16)
+    for layer in model.fused.layers:
+        for own in layer.linears:
+            own.few_go_by = way
     with Products() as products:
         for size in range(1, 40):
             rows = decoder(model, adapter, rows=20, longest=60)
@@ -146,7 +153,8 @@ def test_that_products_in_bfloat16_come_in_few_sizes_however_many_tokens_and_row
             model.vocabulary.scores(hidden.requires_grad_(), torch.arange(len(hidden)))
     of_weights = {4, 8, 12, 128, 258}
     assert (products.rows | products.columns) - of_weights == {16, 24, 32, 64}
-    assert {8, 16, 24} <= products.columns
+    assert {8, 16, 24} <= getattr(products, way)
+    assert way == "columns" or products.columns.isdisjoint({16, 24})
 
 
 def test_that_what_all_prompts_begin_with_is_read_once(llama) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,17 +38,18 @@ print(sorted(set(sys.argv[4:]) & set(sys.modules)))
 """
 
 
-def said(code: str, *arguments: object) -> list[str]:
+def said(code: str, *arguments: object, **environment: str) -> list[str]:
     """What a new process prints, by line."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    own = os.environ | environment
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], env=own)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_that_reading_a_model_sampling_and_training_load_no_compiler(tiny_model_path, tmp_path, dtype) -> None:
-    *_, last, loaded = said(RUNS, tiny_model_path, tmp_path, dtype, *NOT_NEEDED)
+    *_, last, loaded = said(RUNS, tiny_model_path, tmp_path, dtype, *NOT_NEEDED, DESKTOP_RLHF_DATA=str(tmp_path))
     assert (last, loaded) == ("AdapterSaved", "[]")
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from desktop_rlhf.adapters.decoding import decoder
+from desktop_rlhf.adapters.few_rows import WAYS
 from desktop_rlhf.adapters.fused import USUAL_RANK
 from desktop_rlhf.adapters.resident import ResidentModel
 
@@ -54,6 +55,20 @@ def test_that_a_short_base_writes_what_a_wide_one_writes(kind, name, llama) -> N
     wide = short(kind, llama.tokenizer, torch.float32)
     wanted = hidden_of(wide, name)
     assert (states - wanted).norm() < 0.05 * wanted.norm()
+
+
+@pytest.mark.parametrize("name", [None, "one"])
+@pytest.mark.parametrize("kind", MAKERS)
+def test_that_few_rows_are_the_same_by_rows_and_by_columns(kind, name, llama) -> None:
+    """Within a rounding of bfloat16, since not every processor's library sums both in one order."""
+    model = short(kind, llama.tokenizer)
+    said = []
+    for way in WAYS:
+        for layer in model.fused.layers:
+            for own in layer.linears:
+                own.few_go_by = way
+        said.append(hidden_of(model, name).float())
+    assert (said[0] - said[1]).norm() < 0.01 * said[0].norm()
 
 
 @pytest.mark.parametrize("kind", MAKERS)

@@ -1,0 +1,83 @@
+"""Products of a few rows x with weights W, by rows (x W^T) or by columns (W x^T): the faster way on this computer.
+
+Which one that is differs from processor to processor, up to twofold, and what they make may differ in its last bits. So
+it is tried once, and every later start goes the way that was found: a run that goes on finds the numbers it would have
+found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import platform
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from desktop_rlhf import settings
+from desktop_rlhf.adapters.precision import FEW
+
+logger = logging.getLogger(__name__)
+
+TRIES = 3  # of each way
+
+
+def by_rows(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
+    """[N, O] x W^T + b."""
+    return linear(x, weights, bias)
+
+
+def by_columns(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
+    """[N, O] the same as W x^T + b: each row lies in a column.
+
+    Where the library has no product of its own for few rows, it does not lay out the weights anew so, which takes
+    longer than the product.
+    """
+    return (torch.mm(weights, x.t()) if bias is None else torch.addmm(bias.unsqueeze(1), weights, x.t())).t()
+
+
+WAYS = {"rows": by_rows, "columns": by_columns}
+
+
+def way_for(weights: Sequence[Tensor]) -> str:
+    """The name of the way for few rows with these weights: the one that was the faster when it was first asked for.
+
+    The answer is kept in the data folder, for this computer, this release of torch and as many weights.
+    """
+    what = f"{platform.node()}, torch {torch.__version__}, {sum(map(Tensor.numel, weights))} weights"
+    file = settings.tried_path() / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            found = json.dumps({"what": what, "few rows go by": faster(weights)})
+            with file.open("x") as once:  # of two programs that try at a time the first is right
+                once.write(found)
+        kept = json.loads(file.read_text())["few rows go by"]
+        if kept in WAYS:
+            return str(kept)
+    except FileExistsError:
+        return way_for(weights)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        logger.warning("which way few rows are multiplied could not be kept: %s", error)
+    return "columns"
+
+
+def faster(weights: Sequence[Tensor]) -> str:
+    """By trial with all of them in turn: with weights that lie in the processor's cache both ways are as fast."""
+    generator = torch.Generator().manual_seed(0)
+    widths = sorted({weight.shape[1] for weight in weights})
+    x = {width: torch.randn(FEW, width, generator=generator).to(weights[0].dtype) for width in widths}
+    times: dict[str, list[float]] = {name: [] for name in WAYS}
+    for _ in range(TRIES):  # in turn, so that a disturbance strikes both
+        for name, product in WAYS.items():
+            began = time.perf_counter()
+            for weight in weights:
+                product(x[weight.shape[1]], weight, None)
+            times[name].append(time.perf_counter() - began)
+    rows, columns = (sorted(times[name])[TRIES // 2] for name in ("rows", "columns"))
+    logger.info("%d rows by columns take %.2f times as long as by rows", FEW, columns / rows)
+    return "rows" if rows < columns else "columns"
