@@ -13,6 +13,7 @@ import logging
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -46,21 +47,20 @@ WAYS = {"rows": by_rows, "columns": by_columns}
 def way_for(weights: Sequence[Tensor]) -> str:
     """The name of the way for few rows with these weights: the one that was the faster when it was first asked for.
 
-    The answer is kept in the data folder, for this computer, this release of torch and as many weights.
+    The answer is kept in the data folder, for this kind of processor, this release of torch and as many weights.
     """
-    what = f"{platform.node()}, torch {torch.__version__}, {sum(map(Tensor.numel, weights))} weights"
+    processor = f"{platform.machine()} {platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
+    what = f"{processor}, torch {torch.__version__}, {sum(map(Tensor.numel, weights))} weights"
     file = settings.tried_path() / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
     try:
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             found = json.dumps({"what": what, "few rows go by": faster(weights)})
-            with file.open("x") as once:  # of two programs that try at a time the first is right
+            with suppress(FileExistsError), file.open("x") as once:  # of two programs that try at a time one is right
                 once.write(found)
         kept = json.loads(file.read_text())["few rows go by"]
         if kept in WAYS:
             return str(kept)
-    except FileExistsError:
-        return way_for(weights)
     except (OSError, ValueError, LookupError, TypeError) as error:
         logger.warning("which way few rows are multiplied could not be kept: %s", error)
     return "columns"

@@ -61,12 +61,12 @@ def test_that_it_is_tried_once_and_then_remembered(answers, way) -> None:
     assert [way_for(WEIGHTS) for _ in range(3)] == [way] * 3
 
 
-def test_that_other_weights_another_torch_and_another_computer_are_tried_by_themselves(answers, monkeypatch) -> None:
+def test_that_other_weights_another_torch_and_another_processor_are_tried_by_themselves(answers, monkeypatch) -> None:
     answers += ["rows", "columns", "rows", "columns"]
     assert (way_for(WEIGHTS), way_for(WEIGHTS[:1])) == ("rows", "columns")
     monkeypatch.setattr(torch, "__version__", "99.1")
     assert way_for(WEIGHTS[:1]) == "rows"
-    monkeypatch.setattr(platform, "node", lambda: "another")
+    monkeypatch.setattr(platform, "processor", lambda: "another")
     assert way_for(WEIGHTS[:1]) == "columns"
     assert not answers
 
@@ -90,10 +90,13 @@ def test_that_an_answer_that_cannot_be_read_is_the_same_at_every_start(answers, 
     assert [way_for(WEIGHTS) for _ in range(2)] == ["columns"] * 2
 
 
-def test_that_with_no_place_to_keep_it_columns_are_taken_at_every_start(answers, caplog, monkeypatch, tmp_path) -> None:
+@pytest.mark.parametrize("place", ["file", "file/tried"])
+def test_that_with_no_place_to_keep_it_columns_are_taken_at_every_start(
+    answers, caplog, monkeypatch, tmp_path, place
+) -> None:
     """Else one start could go one way and the next another."""
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(settings, "tried_path", lambda: tmp_path / "file" / "tried")
+    monkeypatch.setattr(settings, "tried_path", lambda: tmp_path / place)
     answers += ["rows", "rows"]
     assert [way_for(WEIGHTS) for _ in range(2)] == ["columns"] * 2
     assert "could not be kept" in caplog.text
