@@ -12,7 +12,7 @@ STARTER_MODEL_NAME = "SmolLM2-135M-Instruct"
 
 
 def data_path() -> Path:
-    """The user's data folder: models and, by default, projects. ``DESKTOP_RLHF_DATA`` moves it."""
+    """The user's data folder: models, what was tried and, by default, projects. ``DESKTOP_RLHF_DATA`` moves it."""
     moved = os.environ.get("DESKTOP_RLHF_DATA")
     return Path(moved) if moved else Path(platformdirs.user_data_dir("desktop_rlhf", appauthor=False))
 
@@ -23,7 +23,7 @@ def starter_model_path() -> Path:
 
 
 def tried_path() -> Path:
-    """Where it is kept what was tried on this computer, and is not tried again."""
+    """The folder of what was found by trial on this computer; without it, it is tried again."""
     return data_path() / "tried"
 
 

@@ -1,8 +1,7 @@
 """Products of a few rows x with weights W, by rows (x W^T) or by columns (W x^T): the faster way on this computer.
 
-Which one that is differs from processor to processor, up to twofold, and what they make may differ in its last bits. So
-it is tried once, and every later start goes the way that was found: a run that goes on finds the numbers it would have
-found.
+A few are 8 to 24. Which way is the faster differs from processor to processor, up to twofold, and what they make may
+differ in its last bits. So it is tried once and kept, and a run that goes on goes the way that it began.
 """
 
 from __future__ import annotations
@@ -35,39 +34,45 @@ def by_rows(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
 def by_columns(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
     """[N, O] the same as W x^T + b: each row lies in a column.
 
-    Where the library has no product of its own for few rows, it does not lay out the weights anew so, which takes
-    longer than the product.
+    Some processors' library lays out the weights anew by rows and not so, which takes longer than the product.
     """
     return (torch.mm(weights, x.t()) if bias is None else torch.addmm(bias.unsqueeze(1), weights, x.t())).t()
 
 
 WAYS = {"rows": by_rows, "columns": by_columns}
+DEFAULT = "columns"
 
 
 def way_for(weights: Sequence[Tensor]) -> str:
     """The name of the way for few rows with these weights: the one that was the faster when it was first asked for.
 
-    The answer is kept in the data folder, for this kind of processor, this release of torch and as many weights.
+    The answer is kept in the data folder, for the processor as far as Python knows it, this release of torch and as
+    many weights. Where it cannot be kept or read it is ``DEFAULT``, at every start.
     """
     processor = f"{platform.machine()} {platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
     what = f"{processor}, torch {torch.__version__}, {sum(map(Tensor.numel, weights))} weights"
     file = settings.tried_path() / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
+    found = "" if file.exists() else json.dumps({"what": what, "few rows go by": faster(weights)})
     try:
-        if not file.exists():
+        if found:
             file.parent.mkdir(parents=True, exist_ok=True)
-            found = json.dumps({"what": what, "few rows go by": faster(weights)})
             with suppress(FileExistsError), file.open("x") as once:  # of two programs that try at a time one is right
                 once.write(found)
         kept = json.loads(file.read_text())["few rows go by"]
-        if kept in WAYS:
-            return str(kept)
+        if kept not in WAYS:
+            raise ValueError(f"there is no way “{kept}”")
     except (OSError, ValueError, LookupError, TypeError) as error:
         logger.warning("which way few rows are multiplied could not be kept: %s", error)
-    return "columns"
+        return DEFAULT
+    logger.info("few rows go by %s", kept)
+    return str(kept)
 
 
 def faster(weights: Sequence[Tensor]) -> str:
-    """By trial with all of them in turn: with weights that lie in the processor's cache both ways are as fast."""
+    """The name of the faster way, by trial with ``FEW`` rows and each of the weights, [O, I] of any sizes.
+
+    With all of them in turn: with weights that lie in the processor's cache both ways are as fast.
+    """
     generator = torch.Generator().manual_seed(0)
     widths = sorted({weight.shape[1] for weight in weights})
     x = {width: torch.randn(FEW, width, generator=generator).to(weights[0].dtype) for width in widths}

@@ -80,10 +80,20 @@ class FusedTrunk:
         sizes = [own.size(rank) for own in linears]
         for own, memory in zip(linears, own_zeros((sum(sizes),), weight.dtype).split(sizes), strict=True):
             own.move_to(memory)
-        way = way_for([weight for own in linears for weight in own.weights])
-        for own in linears:
-            own.few_go_by = way
+        if not self._room:  # once: a run that needs more room goes on as it began
+            self.few_go_by = way_for([weight for own in linears for weight in own.weights])
         self._room = rank
+
+    @property
+    def few_go_by(self) -> str:
+        """Which way a few rows are multiplied, a name among ``few_rows.WAYS``."""
+        return self.layers[0].out.few_go_by
+
+    @few_go_by.setter
+    def few_go_by(self, way: str) -> None:
+        for layer in self.layers:
+            for own in layer.linears:
+                own.few_go_by = way
 
     def __call__(
         self,

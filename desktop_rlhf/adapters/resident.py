@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from desktop_rlhf.adapters.chat import Chat
+from desktop_rlhf.adapters.few_rows import DEFAULT
 from desktop_rlhf.adapters.fused import FusedTrunk
 from desktop_rlhf.adapters.libraries import Conv1D, LoraConfig, LoraLayer, LoraModel
 from desktop_rlhf.adapters.reading import read_base
@@ -97,6 +98,16 @@ class ResidentModel:
     def device(self) -> torch.device:
         """Where the base's weights are; adapters and heads are there too."""
         return torch.device(self.base.device)
+
+    @property
+    def few_go_by(self) -> str:
+        """Which way a few rows are multiplied where the fused forward does it; see ``few_rows``."""
+        return DEFAULT if self.fused is None else self.fused.few_go_by
+
+    @few_go_by.setter
+    def few_go_by(self, way: str) -> None:
+        if self.fused is not None:
+            self.fused.few_go_by = way
 
     @property
     def hidden_size(self) -> int:

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import torch
 
 from desktop_rlhf import __version__
+from desktop_rlhf.adapters.devices import in_words
 from desktop_rlhf.adapters.libraries import peft, transformers
+from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.records.project import ProjectInfo
 
 
-def provenance(info: ProjectInfo, comparison_ids: Sequence[str], dtype: str, device: str) -> dict[str, object]:
-    """Versions, hashes and the machine's part, by name; ``dtype`` is the base's, and ``device`` says where it is."""
+def provenance(info: ProjectInfo, comparison_ids: Sequence[str], model: ResidentModel) -> dict[str, object]:
+    """Versions, hashes and the machine's part, by name."""
     data = hashlib.sha256("\n".join(comparison_ids).encode()).hexdigest()
     return {
         "desktop_rlhf": __version__,
@@ -26,6 +28,7 @@ def provenance(info: ProjectInfo, comparison_ids: Sequence[str], dtype: str, dev
         "base_sha256": info.base_sha256,
         "data_sha256": data,
         "threads": torch.get_num_threads(),
-        "device": device,
-        "dtype": dtype,
+        "few_rows": model.few_go_by,
+        "device": in_words(model.device),
+        "dtype": model.dtype,
     }

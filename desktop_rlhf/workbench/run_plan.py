@@ -8,7 +8,6 @@ from typing import cast
 from uuid import uuid4
 
 from desktop_rlhf.adapters.checkpoint import Checkpoints
-from desktop_rlhf.adapters.devices import in_words
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
@@ -50,7 +49,7 @@ def begun(bench: Bench, command: StartRun | EstimateRun) -> tuple[Run, tuple[str
         parent_adapter_id=command.parent_adapter_id,
         reward_adapter_id=command.reward_adapter_id,
         judgements=bench.store.comparisons.modes_of(comparison_ids),
-        provenance=provenance(bench.store.info(), comparison_ids, bench.model.dtype, in_words(bench.model.device))
+        provenance=provenance(bench.store.info(), comparison_ids, bench.model)
         | ({"data_left_out": left_out} if left_out else {}),
         created_at=now(),
         adapter_name=command.name,
@@ -123,7 +122,7 @@ def _left_out_of(run: Run) -> LeftOut:
 
 def changed_since(bench: Bench, run: Run) -> str:
     """What is not as it was when the run began and may round otherwise, in words; empty when all is."""
-    today = provenance(bench.store.info(), (), bench.model.dtype, in_words(bench.model.device))
+    today = provenance(bench.store.info(), (), bench.model)
     names = ("desktop_rlhf", "torch", "transformers", "peft", "device", "dtype")
     return ", ".join(
         f"{name} {run.provenance.get(name)} to {today[name]}"

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import torch
 
+from desktop_rlhf.adapters.few_rows import DEFAULT
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
@@ -38,9 +39,10 @@ def train(bench: Bench, command: StartRun | ResumeRun, stop: StopToken) -> Job:
     log = RunLog(bench.store, run.id)
     adapter_id = None
     halted: Halted | None = None
-    own_threads = torch.get_num_threads()
-    # Sums are rounded by how they are split among threads, so a run keeps the number it began with.
+    own_threads, own_way = torch.get_num_threads(), bench.model.few_go_by
+    # Sums are rounded by how they are split among threads and made, so a run keeps the ways it began with.
     torch.set_num_threads(int(str(run.provenance["threads"])))
+    bench.model.few_go_by = str(run.provenance.get("few_rows", DEFAULT))
     try:
         if resumes and (changed := changed_since(bench, run)):
             log.write(Noted(f"Resumed with other versions ({changed}): from here on not to the last bit as it began."))
@@ -68,6 +70,7 @@ def train(bench: Bench, command: StartRun | ResumeRun, stop: StopToken) -> Job:
         raise _failed(log, spec, inputs, error) from error
     finally:
         torch.set_num_threads(own_threads)
+        bench.model.few_go_by = own_way
     log.end(RunStatus.STOPPED if stop.requested else RunStatus.COMPLETED)
     if not stop.requested:
         inputs.checkpoints.clear()

@@ -25,7 +25,12 @@ def nothing_kept(monkeypatch, tmp_path) -> None:
 def answers(monkeypatch):
     """What each trial finds, in turn; a trial too many fails."""
     found: list[str] = []
-    monkeypatch.setattr(few_rows, "faster", lambda weights: found.pop(0))
+
+    def next_one(weights):
+        assert found, "tried once too often"
+        return found.pop(0)
+
+    monkeypatch.setattr(few_rows, "faster", next_one)
     return found
 
 

@@ -11,6 +11,7 @@ import torch
 
 from desktop_rlhf.adapters.checkpoint import Checkpoints
 from desktop_rlhf.adapters.fused import FusedTrunk
+from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.policy.dpo import train as dpo
 from desktop_rlhf.policy.dpo.spec import DpoSpec
 from desktop_rlhf.records.adapters import AdapterKind
@@ -232,6 +233,21 @@ def test_that_a_run_goes_on_with_the_threads_it_began_with_and_leaves_the_engine
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_that_a_run_goes_on_the_way_that_it_began_and_leaves_the_engines(labelled, work, command, monkeypatch) -> None:
+    """Rows and columns round their sums differently, and which of them a start takes is found by trial."""
+    stopped = ending(work(command("dpo"), meanwhile=stop_at(1)))
+    run = labelled.run(stopped.run_id)
+    assert run.provenance["few_rows"] == "columns"
+    ways, seen = ["rows"], []
+    monkeypatch.setattr(ResidentModel, "few_go_by", property(lambda _: ways[-1], lambda _, way: ways.append(way)))
+    work(
+        ResumeRun("again", stopped.run_id),
+        meanwhile=lambda _, news: seen.append(ways[-1]) if isinstance(news, RunSaid) else None,
+    )
+    assert set(seen) == {"columns"}
+    assert ways[-1] == "rows"
 
 
 def test_that_a_resumed_run_tells_of_other_versions(labelled, work, command, monkeypatch) -> None:
