@@ -13,6 +13,7 @@ import platform
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,6 +25,10 @@ from desktop_rlhf.adapters.precision import FEW
 logger = logging.getLogger(__name__)
 
 TRIES = 3  # of each way
+
+CPUINFO = Path("/proc/cpuinfo")
+KIND = ("vendor_id", "cpu family", "model", "model name")
+"""What that file says of a processor's kind. Linux has it, where Python often knows no more than its architecture."""
 
 
 def by_rows(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
@@ -46,11 +51,10 @@ DEFAULT = "columns"
 def way_for(weights: Sequence[Tensor]) -> str:
     """The name of the way for few rows with these weights: the one that was the faster when it was first asked for.
 
-    The answer is kept in the data folder, for the processor as far as Python knows it, this release of torch and as
-    many weights. Where it cannot be kept or read it is ``DEFAULT``, at every start.
+    The answer is kept in the data folder, for this kind of processor, this release of torch and as many weights.
+    Where it cannot be kept or read it is ``DEFAULT``, at every start.
     """
-    processor = f"{platform.machine()} {platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
-    what = f"{processor}, torch {torch.__version__}, {sum(map(Tensor.numel, weights))} weights"
+    what = f"{processor()}, torch {torch.__version__}, {sum(map(Tensor.numel, weights))} weights"
     file = settings.tried_path() / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
     found = "" if file.exists() else json.dumps({"what": what, "few rows go by": faster(weights)})
     try:
@@ -66,6 +70,17 @@ def way_for(weights: Sequence[Tensor]) -> str:
         return DEFAULT
     logger.info("few rows go by %s", kept)
     return str(kept)
+
+
+def processor() -> str:
+    """The kind of this computer's processor, as far as the system tells it."""
+    told = [platform.machine(), platform.processor(), torch.backends.cpu.get_cpu_capability()]
+    with suppress(OSError):
+        first, _, _ = CPUINFO.read_text().partition("\n\n")
+        lines = dict(line.split(":", 1) for line in first.splitlines() if ":" in line)
+        kind = {name.strip(): value.strip() for name, value in lines.items()}
+        told += [kind[name] for name in KIND if name in kind]
+    return " ".join(word for word in told if word)
 
 
 def faster(weights: Sequence[Tensor]) -> str:

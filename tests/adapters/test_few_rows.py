@@ -76,6 +76,18 @@ def test_that_other_weights_another_torch_and_another_processor_are_tried_by_the
     assert not answers
 
 
+def test_that_a_processor_is_told_from_others_where_python_does_not_know_it(answers, monkeypatch, tmp_path) -> None:
+    answers += ["rows", "columns", "rows"]
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(few_rows, "CPUINFO", tmp_path / "cpuinfo")
+    assert way_for(WEIGHTS) == "rows"  # as where there is no such file
+    for model, way in (("2", "columns"), ("3", "rows"), ("2", "columns")):
+        text = f"processor\t: 0\ncpu MHz\t\t: {torch.rand(1).item()}\nmodel\t\t: {model}\n\nprocessor\t: 1\n"
+        few_rows.CPUINFO.write_text(text)
+        assert way_for(WEIGHTS) == way
+    assert not answers
+
+
 def test_that_of_two_programs_that_try_at_a_time_the_first_is_right(monkeypatch) -> None:
     def other_was_first(weights):
         monkeypatch.setattr(few_rows, "faster", lambda weights: "rows")
