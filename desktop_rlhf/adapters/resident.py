@@ -162,6 +162,9 @@ class ResidentModel:
                     self.detach(name)
                     raise ModelFolderError(f"The adapter in “{path}” does not fit this base model.")
                 parameter.copy_(stored)
+        if saved:  # a bias, or a layer that has no place here: without it the adapter would be another
+            self.detach(name)
+            raise ModelFolderError(f"The adapter in “{path}” does not fit this base model.")
 
     def detach(self, name: str) -> None:
         """Forget an adapter and free its memory. The speaking role becomes the base when it was this one."""

@@ -128,6 +128,20 @@ def test_that_an_adapter_of_another_shape_is_refused(llama, tmp_path) -> None:
         llama.attach("b", tmp_path / "saved")
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_that_an_adapter_with_more_than_fits_is_refused(llama, tmp_path, first) -> None:
+    """The library makes the first one, and this program the others."""
+    llama.new_adapter("a", rank=4, alpha=8, seed=0)
+    llama.save_adapter("a", tmp_path / "saved")
+    if first:
+        llama.detach("a")
+    weights = tmp_path / "saved" / "adapter_model.safetensors"
+    save_file(load_file(weights) | {"base_model.model.lm_head.lora_A.weight": torch.ones(4, 32)}, weights)
+    with pytest.raises(ModelFolderError, match="does not fit"):
+        llama.attach("b", tmp_path / "saved")
+    assert "b" not in llama.attached
+
+
 def test_that_the_prompt_ends_where_the_model_is_to_speak(llama) -> None:
     ids = llama.prompt_ids([Message("user", "hi")])
     assert llama.tokenizer.decode(ids) == "<s>user\nhi</s>\n<s>assistant\n"
