@@ -1,7 +1,8 @@
 """How much memory grows while PPO trains for long, of a tiny model and of the starter model, and what a run leaves.
 
-Every run is made by the real engine, in a process of its own with automatic collection off, as in the window, and with
-a collection before each look, as the window makes from time to time.
+Every run is made by the real engine, in a process of its own. Automatic collection is off, as in the window, and one is
+made before each look, as the window makes them from time to time. A checkpoint follows every update, where the window
+keeps one every 30 seconds.
 """
 
 from __future__ import annotations
