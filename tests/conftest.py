@@ -37,13 +37,40 @@ def _tokenizer():
     return made
 
 
-def make_base(family: str):
-    """A two-layer random model of ``family`` (llama or gpt2), always the same."""
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+FAMILIES = ("llama", "gpt2", "qwen2", "gemma2", "gemma3")
+"""Each shape of decoder. Every second layer of Gemma's looks back at eight tokens only."""
 
+
+def make_base(family: str):
+    """A two-layer random model of one of ``FAMILIES``, always the same."""
+    import torch
+    from transformers import (
+        Gemma2Config,
+        Gemma2ForCausalLM,
+        Gemma3ForCausalLM,
+        Gemma3TextConfig,
+        GPT2Config,
+        GPT2LMHeadModel,
+        LlamaConfig,
+        LlamaForCausalLM,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+    )
+
+    shape = {
+        "vocab_size": 258, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": 0,
+        "eos_token_id": 1, "pad_token_id": 1, "initializer_range": 0.2,
+    }  # fmt: skip
+    windowed = shape | {"head_dim": 8, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
     with torch.random.fork_rng():
         torch.manual_seed(0)
+        if family == "qwen2":
+            return Qwen2ForCausalLM(Qwen2Config(**shape, tie_word_embeddings=True))
+        if family == "gemma2":
+            return Gemma2ForCausalLM(Gemma2Config(**windowed))
+        if family == "gemma3":
+            return Gemma3ForCausalLM(Gemma3TextConfig(**windowed))
         if family == "llama":
             return LlamaForCausalLM(
                 LlamaConfig(
@@ -71,9 +98,9 @@ def _no_thread_is_left_behind():
     assert not [thread for thread in left if thread.is_alive()]
 
 
-@pytest.fixture(params=["llama", "gpt2"])
+@pytest.fixture(params=FAMILIES)
 def resident(request):
-    """A resident model of each position scheme: RoPE and absolute."""
+    """A resident model of each family."""
     from desktop_rlhf.adapters.resident import ResidentModel
 
     return ResidentModel(make_base(request.param), _tokenizer())

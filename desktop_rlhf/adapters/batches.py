@@ -71,9 +71,13 @@ def micro_batches(model: ResidentModel, examples: Sequence[Ids], most: int) -> l
     """Places of neighbouring examples that go through the model together; one of more than ``most`` tokens goes alone.
 
     There are as few as ``most`` tokens in each allow, and with so few the largest, which takes most memory, has as few
-    tokens as can be. Where the forward computes an opening once, it counts little in the rows but the first.
+    tokens as can be. Where the forward computes an opening once, it counts little in the rows but the first. Where it
+    does not pack, a prompt counts for each of its completions.
     """
-    sizes = [len(prompt) + sum(map(len, completions)) for prompt, completions in examples]
+    sizes = [
+        len(prompt) * (1 if model.packs else len(completions)) + sum(map(len, completions))
+        for prompt, completions in examples
+    ]
     shared = [0] * len(sizes)
     if shares_openings(model):
         common = (alike(one, other) for (one, _), (other, _) in pairwise(examples))

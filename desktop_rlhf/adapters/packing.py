@@ -2,7 +2,7 @@
 
 The completions of one prompt stand behind it in one row. Position ids restart at the fork and the mask hides siblings
 from one another, so each completion sees what it would see alone. Where all prompts begin alike, as with what a chat
-template says first, that opening is computed once for all rows too.
+template says first, that opening is computed once for all rows too. ``plain`` knows which models this is not for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from desktop_rlhf.adapters.attention import Row, hiding
+from desktop_rlhf.adapters.attention import Row
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.numerics.logprobs import TokenScores
 from desktop_rlhf.records.errors import EmptyCompletionError
@@ -48,11 +48,6 @@ class Packed:
     wanted: Tensor
     lengths: tuple[Row, ...]
     opening: int
-
-    def attention(self, dtype: torch.dtype) -> Tensor:
-        """[B, 1, T, T] added to the attention scores: 0 = sees, the lowest number = does not."""
-        like = torch.empty(0, dtype=dtype, device=self.input_ids.device)
-        return hiding(self.lengths, self.input_ids.shape[1], like, torch.finfo(dtype).min)
 
     def to(self, device: torch.device | str) -> Packed:
         """The same on a device."""
@@ -149,13 +144,7 @@ def hidden_states(model: ResidentModel, packed: Packed, sparing: bool = False, w
     """
     computed = packed.computed
     if model.fused is None:
-        output = model.trunk(
-            input_ids=packed.input_ids,
-            position_ids=packed.position_ids,
-            attention_mask=packed.attention(model.base.dtype),
-            use_cache=False,
-        )
-        return output.last_hidden_state[computed].float()
+        return model.plain(packed.input_ids, packed.position_ids, packed.lengths)[computed].float()
     ids, positions = packed.input_ids[computed], packed.position_ids[computed]
     wanted = packed.wanted if wanted is None else wanted
     made = model.fused(ids, positions, packed.lengths, model.role.adapter, packed.opening, wanted, sparing)

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from desktop_rlhf.adapters.chat import Chat
 from desktop_rlhf.adapters.few_rows import DEFAULT
 from desktop_rlhf.adapters.fused import FusedTrunk
 from desktop_rlhf.adapters.libraries import Conv1D, LoraConfig, LoraLayer, LoraModel
+from desktop_rlhf.adapters.plain import PlainTrunk
 from desktop_rlhf.adapters.reading import read_base
 from desktop_rlhf.adapters.tensor_file import write_tensors
 from desktop_rlhf.adapters.vocabulary import Vocabulary
@@ -108,6 +110,16 @@ class ResidentModel:
     def few_go_by(self, way: str) -> None:
         if self.fused is not None:
             self.fused.few_go_by = way
+
+    @cached_property
+    def plain(self) -> PlainTrunk:
+        """The base's own forward for packed rows; what it can is tried when it is first asked for."""
+        return PlainTrunk(self.base)
+
+    @property
+    def packs(self) -> bool:
+        """Whether a forward computes a prompt once for all its completions."""
+        return self.fused is not None or self.plain.packs
 
     @property
     def hidden_size(self) -> int:

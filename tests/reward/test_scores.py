@@ -67,21 +67,25 @@ def test_that_a_level_common_to_all_scores_costs_nothing_unless_they_are_centred
 
 
 def test_that_a_ranking_of_k_takes_k_forwards_and_weighs_as_one_comparison(resident, tmp_path) -> None:
-    """Not two a pair: the tokens that go through the trunk in a pass are those of the prompts and of K completions."""
+    """Not two a pair: the tokens that go through the trunk in a pass are those of the prompts and of K completions.
+
+    Where completions stand apart, each has its prompt before it.
+    """
     groups = tuple(group(i, ("aaaa", "bbbb", "cccc", "dddd")) for i in range(8))
     spec = RewardSpec(held_out_share=0.0, batch_size=4, learning_rate=0.0, head_learning_rate=0.0)
     read: list[int] = []
+    resident.fused = None
+    prompts_of_each = 1 if resident.packs else 4
     resident.trunk.register_forward_pre_hook(
         lambda _, __, given: read.append(given["input_ids"].numel()), with_kwargs=True
     )
-    resident.fused = None
     steps = [
         event
         for event in train(spec, TrainingInputs(resident, None, groups, (), None, tmp_path / "run"), StopToken())
         if isinstance(event, StepTaken)
     ]
     prompts = [resident.prompt_ids(known.prompt.messages) for known in groups]
-    once = sum(map(len, prompts)) + len(groups) * 4 * len("aaaa.")  # each letter a token, and the end
+    once = prompts_of_each * sum(map(len, prompts)) + len(groups) * 4 * len("aaaa.")  # each letter a token, and the end
     assert sum(read) == 2 * once  # to learn from, and to find the scale
     assert [step.metrics["loss"] for step in steps] == pytest.approx([math.log(2)] * 2, abs=1e-6)
 
