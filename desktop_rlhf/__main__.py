@@ -6,13 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from desktop_rlhf.settings import go_offline
+from desktop_rlhf.settings import go_offline, keep_log
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program and give its exit status."""
     arguments = sys.argv[1:] if argv is None else argv
     go_offline()
+    keep_log()
     from desktop_rlhf.cli import main as cli
 
     if arguments and arguments[0] in cli.NAMES:

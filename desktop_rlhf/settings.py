@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import platformdirs
 
 STARTER_MODEL_NAME = "SmolLM2-135M-Instruct"
+LARGEST_LOG = 1_000_000  # bytes, and as much again of what was before
 
 
 def data_path() -> Path:
@@ -25,6 +28,11 @@ def starter_model_path() -> Path:
 def tried_path() -> Path:
     """The folder of what was found by trial on this computer; without it, it is tried again."""
     return data_path() / "tried"
+
+
+def log_path() -> Path:
+    """What the program says of itself: which device, format and ways of computing it takes, and why."""
+    return data_path() / "log.txt"
 
 
 def projects_path() -> Path:
@@ -61,3 +69,25 @@ def go_offline() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what MPS lacks is done by the CPU
+
+
+def keep_log() -> None:
+    """Let what the program says of itself go into a file, and warnings to whoever started it too.
+
+    Where the file cannot be written only the warnings are seen.
+    """
+    logger = logging.getLogger("desktop_rlhf")
+    for before in list(logger.handlers):
+        logger.removeHandler(before)
+        before.close()
+    logger.setLevel(logging.INFO)
+    if logging.lastResort is not None:  # Python's own, for warnings, which it leaves out where there is another
+        logger.addHandler(logging.lastResort)
+    try:
+        log_path().parent.mkdir(parents=True, exist_ok=True)
+        kept = RotatingFileHandler(log_path(), maxBytes=LARGEST_LOG, backupCount=1, encoding="utf-8")
+    except OSError as error:
+        logger.warning("no log is kept: %s", error)
+        return
+    kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger.addHandler(kept)

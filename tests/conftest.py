@@ -123,11 +123,12 @@ def fresh():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def tried_apart(tmp_path_factory):
-    """What the suite finds by trial is not kept with what the program found."""
-    folder = tmp_path_factory.mktemp("tried")
+def kept_apart(tmp_path_factory):
+    """What the suite finds by trial and what it logs is not kept with what the program found and logged."""
+    tried, log = tmp_path_factory.mktemp("tried"), tmp_path_factory.mktemp("log") / "log.txt"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(settings, "tried_path", lambda: folder)
+        patched.setattr(settings, "tried_path", lambda: tried)
+        patched.setattr(settings, "log_path", lambda: log)
         yield
 
 

@@ -51,9 +51,8 @@ class FusedTrunk:
     @classmethod
     def of(cls, base: Any) -> FusedTrunk | None:
         """The fused trunk of a base, or None, with the reason in the log."""
-        kind = getattr(base.config, "model_type", "")
-        if kind not in BUILT_ALIKE or base.dtype not in TOLERANCE or getattr(base.config, "sliding_window", None):
-            logger.info("no fused forward for a %s model in %s", kind, base.dtype)
+        if why := _why_not(base):
+            logger.info("no fused forward: %s", why)
             return None
         made = cls(base)
         with torch.no_grad():
@@ -150,6 +149,16 @@ class FusedTrunk:
         cos, sin = self.trunk.rotary_emb(weight[:1].unsqueeze(0), position_ids=positions.unsqueeze(0))
         half = cos.shape[-1] // 2  # the two halves are the same
         return cos[0, :, None, :half].to(weight.dtype), sin[0, :, None, :half].to(weight.dtype)
+
+
+def _why_not(base: Any) -> str:
+    """What of a base the fused forward does not cover; nothing where it may."""
+    kind = getattr(base.config, "model_type", "")
+    if kind not in BUILT_ALIKE:
+        return f"a {kind} model is not built as Llama is"
+    if base.dtype not in TOLERANCE:
+        return f"the model is in {base.dtype}"
+    return "the model's layers look back through a window" if getattr(base.config, "sliding_window", None) else ""
 
 
 class Layer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
@@ -31,6 +32,8 @@ from desktop_rlhf.adapters.libraries import (
 )
 from desktop_rlhf.adapters.own_memory import own_zeros
 from desktop_rlhf.records.errors import ModelFolderError
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS, INDEX, GENERATION = "model.safetensors", "model.safetensors.index.json", "generation_config.json"
 FORMATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -61,6 +64,7 @@ def read_base(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
         with without_compiler():  # a module that is made without numbers asks for it, to mark how it draws them
             base = _one_by_one(Path(source), dtype) if local else None
             if base is None:
+                logger.info("“%s” is read by the library as a whole", source)
                 base = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **safe)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelFolderError(
@@ -83,6 +87,7 @@ def _one_by_one(folder: Path, dtype: torch.dtype) -> Any | None:
     generation = GenerationConfig.from_pretrained(folder) if (folder / GENERATION).is_file() else None
     base = _put_together(config, weights, generation, dtype) if config.model_type in BUILT_ALIKE else None
     if base is None:
+        logger.info("a %s model with these files is put together by the library", config.model_type)
         base = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
             None, config=config, state_dict=weights, dtype=dtype, generation_config=generation
         )

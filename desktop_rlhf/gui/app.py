@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -19,6 +20,8 @@ from desktop_rlhf.gui.widgets.icons import app_icon
 from desktop_rlhf.gui.window import PROGRAM, MainWindow
 from desktop_rlhf.records.errors import WorldError
 from desktop_rlhf.settings import go_offline
+
+logger = logging.getLogger(__name__)
 
 
 def run(project_path: Path | None = None, new_starter: bool = False) -> int:
@@ -77,11 +80,11 @@ class Reporter:
         if isinstance(error, KeyboardInterrupt):
             self._window.close()
             return
-        sys.__excepthook__(kind, error, trace)
         self.report(error)
 
     def report(self, error: BaseException) -> None:
         """Show ``error`` in the way that fits it."""
+        logger.error("%s", error, exc_info=None if isinstance(error, WorldError) else error)
         if isinstance(error, WorldError):
             self._window.show_error(error)
         else:

@@ -182,13 +182,21 @@ def test_that_other_decoders_use_their_own_forward_and_the_log_says_so(llama, ca
     with caplog.at_level(logging.INFO):
         model = made(lambda: Gemma2ForCausalLM(config), llama.tokenizer)
     assert model.fused is None
-    assert "no fused forward for a gemma2 model" in caplog.text
+    assert "no fused forward: a gemma2 model is not built as Llama is" in caplog.text
     assert torch.isfinite(measured(model, "one")[1]).all()
 
 
-def test_that_a_window_that_slides_is_left_to_the_model(llama) -> None:
-    model = made(lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=8)), llama.tokenizer)
+def test_that_a_window_that_slides_is_left_to_the_model(llama, caplog) -> None:
+    with caplog.at_level(logging.INFO):
+        model = made(lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=8)), llama.tokenizer)
     assert model.fused is None
+    assert "no fused forward: the model's layers look back through a window" in caplog.text
+
+
+def test_that_a_format_that_it_does_not_cover_is_left_to_the_model(llama, caplog) -> None:
+    with caplog.at_level(logging.INFO):
+        assert FusedTrunk.of(LlamaForCausalLM(LlamaConfig(**SHAPE)).eval().to(torch.float16)) is None
+    assert "no fused forward: the model is in torch.float16" in caplog.text
 
 
 def test_that_a_model_that_differs_in_secret_is_found_out_when_it_is_read(llama, caplog) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from desktop_rlhf import settings
 from desktop_rlhf.__main__ import main
 from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.runs.events import StepTaken
@@ -50,6 +51,11 @@ def project(tmp_path, tiny_model_path, verb):
 def sampled(project, verb):
     assert verb("sample", project, "--prompts", 10, "--max-new-tokens", 6)[0] == 0
     return project
+
+
+def test_that_a_verb_says_in_the_log_how_it_computes(project, verb) -> None:
+    assert verb("sample", project, "--prompts", 1, "--max-new-tokens", 2)[0] == 0
+    assert "the model is kept on" in settings.log_path().read_text()
 
 
 def test_that_import_and_export_are_each_others_inverse(project, verb, tmp_path) -> None:

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QLabel,
     QLineEdit,
+    QMessageBox,
     QPushButton,
     QWidget,
 )
@@ -293,6 +294,21 @@ def test_that_help_fits_the_page(opened, page, note):
 def test_that_an_error_of_the_world_is_shown_in_place(window):
     app.Reporter(window).report(BadInputError("The file is empty.", "Choose another."))
     assert text_of(window, "window-banner-sentence") == "The file is empty."
+
+
+def test_that_the_log_has_an_errors_sentence_and_of_an_unexpected_one_where_it_came_from(window, qtbot, caplog):
+    reporter = app.Reporter(window)
+    reporter.report(BadInputError("The file is empty.", "Choose another."))
+    assert "Traceback" not in caplog.text
+    try:
+        raise ZeroDivisionError("one over none")
+    except ZeroDivisionError as error:
+        reporter.report(error)
+    box = window.findChild(QMessageBox, "error-dialog")
+    box.close()
+    assert [record.getMessage() for record in caplog.records] == ["The file is empty. Choose another.", "one over none"]
+    assert "test_shell.py" in caplog.text
+    assert "Traceback" in caplog.text
 
 
 def test_that_an_unexpected_error_can_be_copied(window, qtbot):
