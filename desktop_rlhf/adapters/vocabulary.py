@@ -1,4 +1,4 @@
-"""The projection onto the vocabulary, for what is scored or learned from: float32, and never all of it at once.
+"""The projection onto the vocabulary, for what is drawn, scored or learned from, and never all of it at once.
 
 The logits of one micro-batch, their softmax and its gradient would be the largest tensors of a training step. Each
 token's log-probability has one gradient with respect to its hidden state, the sum over v of p_v (W_target - W_v), so
