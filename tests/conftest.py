@@ -108,10 +108,12 @@ def resident(request):
 
 @pytest.fixture
 def fresh_llama():
-    """Makes a tiny resident Llama with nothing attached, always the same."""
+    """Makes a tiny resident Llama with nothing attached, always the same, in the format that is asked for."""
+    import torch
+
     from desktop_rlhf.adapters.resident import ResidentModel
 
-    return lambda: ResidentModel(make_base("llama"), _tokenizer())
+    return lambda dtype=torch.float32: ResidentModel(make_base("llama").to(dtype), _tokenizer())
 
 
 @pytest.fixture

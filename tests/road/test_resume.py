@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from desktop_rlhf.adapters.checkpoint import Checkpoints
+from desktop_rlhf.adapters.few_rows import WAYS
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
 from desktop_rlhf.records.completions import Completion, Sampler
@@ -36,12 +37,31 @@ SETTINGS: dict[str, list[dict[str, bool | int | float | str]]] = {
     "grpo": [{"ppo_epochs": 2}],
 }  # fmt: skip
 ON_POLICY = {"updates": 3, "prompts_per_update": 2, "completions_per_prompt": 2, "max_new_tokens": 10}
+BY = {"reward": ["columns"], "dpo": ["columns"], "ppo": list(WAYS)}
+"""Which algorithms learn on a base in bfloat16 too, and the ways that the few rows go which they write at a time."""
 CASES = [
-    pytest.param(spec, with_settings(spec, SMALL | (ON_POLICY if spec.needs_reward_model else {}) | chosen),
-                 id=f"{spec.name}{number or ''}")
+    pytest.param(spec, with_settings(spec, SMALL | (ON_POLICY if spec.needs_reward_model else {}) | chosen), way,
+                 id=f"{spec.name}{number or ''}{f'-bfloat16-{way}' if way else ''}")
     for spec in TRAINABLE
     for number, chosen in enumerate(SETTINGS[spec.name])
+    for way in [None, *BY.get(spec.name, [])]
 ]  # fmt: skip
+each_case = pytest.mark.parametrize(("kind", "spec", "fresh_base"), CASES, indirect=["fresh_base"])
+
+
+@pytest.fixture
+def fresh_base(request, fresh_llama):
+    """Makes the model that is learned on: in float32, or in bfloat16 where there is a way for few rows."""
+
+    def make():
+        if request.param is None:
+            return fresh_llama()
+        model = fresh_llama(torch.bfloat16)
+        assert model.fused is not None  # else there is but one way
+        model.few_go_by = request.param
+        return model
+
+    return make
 
 
 def completion(prompt: Prompt, number: int) -> Completion:
@@ -94,11 +114,11 @@ def sha256(events: list[Event]) -> str:
 
 
 @pytest.fixture
-def whole(tmp_path, fresh_llama):
+def whole(tmp_path, fresh_base):
     """The run that nobody broke off."""
 
     def run(spec: AlgorithmSpec) -> list[Event]:
-        inputs, _ = begin(fresh_llama(), spec, tmp_path / "whole", "adapter", every_s=1e9)
+        inputs, _ = begin(fresh_base(), spec, tmp_path / "whole", "adapter", every_s=1e9)
         return list(resolve(type(spec))(spec, inputs, StopToken()))
 
     return run
@@ -109,19 +129,19 @@ def moments(count: int, spec: AlgorithmSpec) -> list[int]:
     return sorted({round(count * share) for share in (0.15, 0.4, 0.6, 0.8)} | {count - 2})
 
 
-@pytest.mark.parametrize(("kind", "spec"), CASES)
+@each_case
 def test_that_a_run_resumed_after_it_was_broken_off_ends_with_the_same_bytes(
-    kind, spec, whole, fresh_llama, tmp_path
+    kind, spec, whole, fresh_base, tmp_path
 ) -> None:
     events = whole(spec)
     for moment in moments(len(events), spec):
         folder = tmp_path / f"broken-{moment}"
-        inputs, _ = begin(fresh_llama(), spec, folder, "adapter")
+        inputs, _ = begin(fresh_base(), spec, folder, "adapter")
         running = resolve(kind)(spec, inputs, StopToken())
         before = [next(running) for _ in range(moment)]
         running.close()
         torch.rand(100)  # whatever else draws from the common generator meanwhile
-        inputs, _ = begin(fresh_llama(), spec, folder, "adapter")
+        inputs, _ = begin(fresh_base(), spec, folder, "adapter")
         after = list(resolve(kind)(spec, inputs, StopToken()))
         assert sha256(after) == sha256(events)
         assert told(before) | told(after) == told(events)
@@ -129,28 +149,28 @@ def test_that_a_run_resumed_after_it_was_broken_off_ends_with_the_same_bytes(
         assert done_again < 2 * sum(isinstance(event, Progressed) for event in events)
 
 
-@pytest.mark.parametrize(("kind", "spec"), CASES)
+@each_case
 def test_that_a_run_resumed_after_it_was_stopped_ends_with_the_same_bytes(
-    kind, spec, whole, fresh_llama, tmp_path
+    kind, spec, whole, fresh_base, tmp_path
 ) -> None:
     events = whole(spec)
     for moment in moments(len(events), spec)[::2]:
         folder, stop = tmp_path / f"stopped-{moment}", StopToken()
-        inputs, _ = begin(fresh_llama(), spec, folder, "first", every_s=1e9)
+        inputs, _ = begin(fresh_base(), spec, folder, "first", every_s=1e9)
         before = []
         for event in resolve(kind)(spec, inputs, stop):
             before.append(event)
             if len(before) == moment:
                 stop.request()
-        inputs, _ = begin(fresh_llama(), spec, folder, "second", every_s=1e9)
+        inputs, _ = begin(fresh_base(), spec, folder, "second", every_s=1e9)
         after = list(resolve(kind)(spec, inputs, StopToken()))
         assert sha256(after) == sha256(events)
         assert told(before) | told(after) == told(events)
 
 
-@pytest.mark.parametrize(("kind", "spec"), CASES)
-def test_that_a_run_draws_nothing_from_the_common_generator(kind, spec, fresh_llama, tmp_path) -> None:
-    inputs, _ = begin(fresh_llama(), spec, tmp_path, "adapter")
+@each_case
+def test_that_a_run_draws_nothing_from_the_common_generator(kind, spec, fresh_base, tmp_path) -> None:
+    inputs, _ = begin(fresh_base(), spec, tmp_path, "adapter")
     before = torch.get_rng_state()
     list(resolve(kind)(spec, inputs, StopToken()))
     assert torch.equal(torch.get_rng_state(), before)
