@@ -46,7 +46,6 @@ class FusedTrunk:
         self.key_heads = config.num_key_value_heads
         self.layers = [Layer(layer) for layer in self.trunk.layers]
         self._room = 0
-        self.make_room(USUAL_RANK)
 
     @classmethod
     def of(cls, base: Any) -> FusedTrunk | None:
@@ -65,6 +64,7 @@ class FusedTrunk:
         if not apart <= TOLERANCE[base.dtype]:
             logger.warning("the fused forward differs by %.2g from this model's own, which is used instead", apart)
             return None
+        made.make_room(USUAL_RANK)  # only now: where the trial fails the weights stay where they are
         return made
 
     def make_room(self, rank: int) -> None:

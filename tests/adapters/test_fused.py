@@ -206,6 +206,17 @@ def test_that_a_model_that_differs_in_secret_is_found_out_when_it_is_read(llama,
     assert "differs" in caplog.text
 
 
+@pytest.mark.parametrize(("activation", "used"), [("silu", True), ("gelu", False)])
+def test_that_weights_are_moved_only_where_the_fused_forward_is_used(activation, used) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        base = LlamaForCausalLM(LlamaConfig(**SHAPE, hidden_act=activation)).to(torch.bfloat16).eval()
+    weight = base.model.layers[0].mlp.down_proj.weight
+    place = weight.data_ptr()
+    assert (FusedTrunk.of(base) is not None) is used
+    assert (weight.data_ptr() != place) is used
+
+
 def test_that_adapters_on_a_short_base_are_kept_and_saved_wide(llama, tmp_path) -> None:
     model = made(MAKERS["llama"], llama.tokenizer, torch.bfloat16)
     model.save_adapter("one", tmp_path / "a")
