@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -51,12 +52,14 @@ DEFAULT = "columns"
 def way_for(weights: Sequence[Tensor]) -> str:
     """The name of the way for few rows with these weights: the one that was the faster when it was first asked for.
 
-    The answer is kept in the data folder, for this kind of processor, this release of torch and as many weights.
-    Where it cannot be kept or read it is ``DEFAULT``, at every start.
+    The answer is kept in the data folder, for this kind of processor, this release of torch, as many threads and as
+    many weights. Where it cannot be kept or read it is ``DEFAULT``, at every start.
     """
-    what = f"{processor()}, torch {torch.__version__}, {sum(map(Tensor.numel, weights))} weights"
+    numbers = f"{torch.get_num_threads()} threads, {sum(map(Tensor.numel, weights))} weights"
+    what = f"{processor()}, torch {torch.__version__}, {numbers}"
     file = settings.tried_path() / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
-    found = "" if file.exists() else json.dumps({"what": what, "few rows go by": faster(weights)})
+    is_kept = os.path.exists(file)  # the path's own method raises where the folder may not be looked into
+    found = "" if is_kept else json.dumps({"what": what, "few rows go by": faster(weights)})
     try:
         if found:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -66,13 +66,17 @@ def test_that_it_is_tried_once_and_then_remembered(answers, way) -> None:
     assert [way_for(WEIGHTS) for _ in range(3)] == [way] * 3
 
 
-def test_that_other_weights_another_torch_and_another_processor_are_tried_by_themselves(answers, monkeypatch) -> None:
-    answers += ["rows", "columns", "rows", "columns"]
+def test_that_other_weights_another_torch_other_threads_and_another_processor_are_tried_by_themselves(
+    answers, monkeypatch
+) -> None:
+    answers += ["rows", "columns", "rows", "columns", "rows"]
     assert (way_for(WEIGHTS), way_for(WEIGHTS[:1])) == ("rows", "columns")
     monkeypatch.setattr(torch, "__version__", "99.1")
     assert way_for(WEIGHTS[:1]) == "rows"
     monkeypatch.setattr(platform, "processor", lambda: "another")
     assert way_for(WEIGHTS[:1]) == "columns"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    assert way_for(WEIGHTS[:1]) == "rows"
     assert not answers
 
 
@@ -107,7 +111,10 @@ def test_that_an_answer_that_cannot_be_read_is_the_same_at_every_start(answers, 
     assert [way_for(WEIGHTS) for _ in range(2)] == ["columns"] * 2
 
 
-@pytest.mark.parametrize("place", ["file", "file/tried"])
+PLACES = {"a file": "file", "below a file": "file/tried", "a name that no system takes": "n" * 300}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 def test_that_with_no_place_to_keep_it_columns_are_taken_at_every_start(
     answers, caplog, monkeypatch, tmp_path, place
 ) -> None:
