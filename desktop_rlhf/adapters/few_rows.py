@@ -10,11 +10,9 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,14 +20,11 @@ from torch.nn.functional import linear
 
 from desktop_rlhf import settings
 from desktop_rlhf.adapters.precision import FEW
+from desktop_rlhf.adapters.processor import processor
 
 logger = logging.getLogger(__name__)
 
 TRIES = 3  # of each way
-
-CPUINFO = Path("/proc/cpuinfo")
-KIND = ("vendor_id", "cpu family", "model", "model name")
-"""What that file says of a processor's kind. Linux has it, where Python often knows no more than its architecture."""
 
 
 def by_rows(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
@@ -73,17 +68,6 @@ def way_for(weights: Sequence[Tensor]) -> str:
         return DEFAULT
     logger.info("few rows go by %s", kept)
     return str(kept)
-
-
-def processor() -> str:
-    """The kind of this computer's processor, as far as the system tells it."""
-    told = [platform.machine(), platform.processor(), torch.backends.cpu.get_cpu_capability()]
-    with suppress(OSError):
-        first, _, _ = CPUINFO.read_text().partition("\n\n")
-        lines = dict(line.split(":", 1) for line in first.splitlines() if ":" in line)
-        kind = {name.strip(): value.strip() for name, value in lines.items()}
-        told += [kind[name] for name in KIND if name in kind]
-    return " ".join(word for word in told if word)
 
 
 def faster(weights: Sequence[Tensor]) -> str:

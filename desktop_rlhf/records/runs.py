@@ -28,7 +28,7 @@ class Run:
         reward_adapter_id: the reward model it was trained against, if any.
         judgements:        how many it learned from, by labelling mode. Which ones they are stands apart, since they may
                            be very many.
-        provenance:        versions, hashes, seed, threads, device and dtype, by name.
+        provenance:        versions, hashes, seed, threads, processor, device and dtype, by name.
         adapter_name:      what its adapter is to be called; empty leaves it to the program.
         reason:            why it failed or stopped, one sentence.
         report:            what it measured at its end, by name (held-out accuracy with n, and the like).

@@ -11,6 +11,7 @@ import torch
 from desktop_rlhf import __version__
 from desktop_rlhf.adapters.devices import in_words
 from desktop_rlhf.adapters.libraries import peft, transformers
+from desktop_rlhf.adapters.processor import processor
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.records.project import ProjectInfo
 
@@ -29,6 +30,7 @@ def provenance(info: ProjectInfo, comparison_ids: Sequence[str], model: Resident
         "data_sha256": data,
         "threads": torch.get_num_threads(),
         "few_rows": model.few_go_by,
+        "processor": processor(),
         "device": in_words(model.device),
         "dtype": model.dtype,
     }

@@ -123,12 +123,9 @@ def _left_out_of(run: Run) -> LeftOut:
 def changed_since(bench: Bench, run: Run) -> str:
     """What is not as it was when the run began and may round otherwise, in words; empty when all is."""
     today = provenance(bench.store.info(), (), bench.model)
-    names = ("desktop_rlhf", "torch", "transformers", "peft", "device", "dtype")
-    return ", ".join(
-        f"{name} {run.provenance.get(name)} to {today[name]}"
-        for name in names
-        if run.provenance.get(name) != today[name]
-    )
+    began = {"processor": today["processor"]} | dict(run.provenance)  # of earlier runs it is not known
+    names = ("desktop_rlhf", "torch", "transformers", "peft", "processor", "device", "dtype")
+    return ", ".join(f"{name} {began.get(name)} to {today[name]}" for name in names if began.get(name) != today[name])
 
 
 def _in_shape_of(bench: Bench, parent_id: str, spec: AlgorithmSpec, asked: Mapping[str, Value]) -> AlgorithmSpec:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from desktop_rlhf import settings
-from desktop_rlhf.adapters import few_rows
+from desktop_rlhf.adapters import few_rows, processor
 from desktop_rlhf.adapters.few_rows import WAYS, faster, way_for
 
 WEIGHTS = [torch.randn(*sides, generator=torch.Generator().manual_seed(0)) for sides in ((6, 4), (3, 5))]
@@ -83,11 +83,11 @@ def test_that_other_weights_another_torch_other_threads_and_another_processor_ar
 def test_that_a_processor_is_told_from_others_where_python_does_not_know_it(answers, monkeypatch, tmp_path) -> None:
     answers += ["rows", "columns", "rows"]
     monkeypatch.setattr(platform, "processor", lambda: "")
-    monkeypatch.setattr(few_rows, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     assert way_for(WEIGHTS) == "rows"  # as where there is no such file
     for model, way in (("2", "columns"), ("3", "rows"), ("2", "columns")):
         text = f"processor\t: 0\ncpu MHz\t\t: {torch.rand(1).item()}\nmodel\t\t: {model}\n\nprocessor\t: 1\n"
-        few_rows.CPUINFO.write_text(text)
+        processor.CPUINFO.write_text(text)
         assert way_for(WEIGHTS) == way
     assert not answers
 

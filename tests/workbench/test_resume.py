@@ -18,7 +18,7 @@ from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.events import StepTaken
-from desktop_rlhf.workbench import smaller_setting
+from desktop_rlhf.workbench import run_plan, smaller_setting
 from desktop_rlhf.workbench.engine import Engine
 from desktop_rlhf.workbench.messages import JobEnded, JobPaused, ResumeRun, RunSaid, StartRun
 
@@ -256,6 +256,30 @@ def test_that_a_resumed_run_tells_of_other_versions(labelled, work, command, mon
     work(ResumeRun("again", stopped.run_id))
     (note,) = [note for note in labelled.notes(stopped.run_id) if "99.0" in note]
     assert "desktop_rlhf" in note
+
+
+def test_that_a_resumed_run_tells_of_another_processor(labelled, work, command, monkeypatch) -> None:
+    stopped = ending(work(command("dpo"), meanwhile=stop_at(1)))
+    here = labelled.run(stopped.run_id).provenance["processor"]
+    assert here
+    monkeypatch.setattr("desktop_rlhf.workbench.provenance.processor", lambda: "another one")
+    work(ResumeRun("again", stopped.run_id))
+    assert any(f"processor {here} to another one" in note for note in labelled.notes(stopped.run_id))
+
+
+def test_that_a_run_whose_processor_is_not_known_goes_on_without_a_note(labelled, work, command, monkeypatch) -> None:
+    """Runs of earlier versions did not tell theirs."""
+    with monkeypatch.context() as patch:
+        told = run_plan.provenance
+        patch.setattr(
+            run_plan,
+            "provenance",
+            lambda *about: {name: value for name, value in told(*about).items() if name != "processor"},
+        )
+        stopped = ending(work(command("dpo"), meanwhile=stop_at(1)))
+    assert "processor" not in labelled.run(stopped.run_id).provenance
+    assert ending(work(ResumeRun("again", stopped.run_id))).status is RunStatus.COMPLETED
+    assert not any("other versions" in note for note in labelled.notes(stopped.run_id))
 
 
 @pytest.mark.parametrize("shares", [False, True], ids=["each prompt by itself", "what prompts begin with once"])
