@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from desktop_rlhf.adapters.decoding import decoder
 from desktop_rlhf.adapters.libraries import LlamaConfig, LlamaForCausalLM
 from desktop_rlhf.adapters.packing import completion_logprobs, hidden_states, pack
 from desktop_rlhf.adapters.precision import dtype_for
@@ -113,10 +114,11 @@ def in_words(device: torch.device) -> str:
 
 
 def fault(device: torch.device, dtype: torch.dtype) -> str | None:
-    """What is wrong with a small forward and backward on a device; None when it is near enough to the CPU's.
+    """What is wrong with a small forward and backward on a device, and some steps of decoding; None when nothing is.
 
     It goes through everything that training is made of: linears with an adapter, norms, gates, rotations, attention
-    with a mask, the projection to a vocabulary and the softmax over it.
+    with a mask, the projection to a vocabulary and the softmax over it, and keys and values that are kept from one step
+    to the next.
     """
     allowed = TOLERANCES[dtype]
     right = small_work(torch.device("cpu"), torch.float32)
@@ -124,7 +126,8 @@ def fault(device: torch.device, dtype: torch.dtype) -> str | None:
         found = small_work(device, dtype)
     except (RuntimeError, TypeError) as error:  # an operation or a format that is not there
         return f"the start-up test broke off: {error}"
-    apart = (found.logprobs - right.logprobs).abs().max().item()
+    said = ((found.logprobs, right.logprobs), (found.decoded, right.decoded))
+    apart = torch.stack([(other - own).abs().max() for other, own in said]).max().item()
     pairs = zip(found.gradients, right.gradients, strict=True)
     off = torch.stack([(other - own).norm() / own.norm() for other, own in pairs]).max().item()
     if not (apart <= allowed.logprobs and off <= allowed.gradients):  # NaN is neither more nor less
@@ -142,21 +145,26 @@ class Work:
     Attributes:
         logprobs:  [N, C] nats.
         gradients: of a weighted sum of them, in each of an adapter's matrices.
+        decoded:   [R, 3] nats, the first three tokens of each completion that has as many, written one at a time.
     """
 
     logprobs: Tensor
     gradients: tuple[Tensor, ...]
+    decoded: Tensor
 
 
 GROUPS = [
     (list(range(100, 137)), [list(range(300, 319)), [7], list(range(900, 860, -1))]),
     ([5, 6], [[11, 12, 13], list(range(40, 52))]),
 ]
-"""Prompts and completions of the test, as ids."""
+"""Prompts and completions of the test, as ids; with each prompt go two completions of three tokens or more."""
 
 
 def small_work(device: torch.device, dtype: torch.dtype) -> Work:
-    """A forward and backward of an adapter on a small random Llama, the same weights wherever it is done."""
+    """A forward and backward of an adapter on a small random Llama, then some steps of decoding with it.
+
+    The weights are the same wherever it is done.
+    """
     config = LlamaConfig(
         vocab_size=2048, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=128, initializer_range=0.05,
@@ -177,4 +185,15 @@ def small_work(device: torch.device, dtype: torch.dtype) -> Work:
     logprobs = completion_logprobs(model, hidden_states(model, packed), packed)
     weights = torch.linspace(0.5, 1.5, logprobs.numel()).view(logprobs.shape).to(device)
     gradients = torch.autograd.grad((logprobs * weights).sum(), model.trainable_parameters())
-    return Work(logprobs.detach().cpu(), tuple(gradient.cpu() for gradient in gradients))
+    return Work(logprobs.detach().cpu(), tuple(gradient.cpu() for gradient in gradients), _decoded(model).cpu())
+
+
+def _decoded(model: ResidentModel) -> Tensor:
+    """``Work.decoded``, still on the model's device: what the prompts say of the first token, and two steps."""
+    begun = [ids[:3] for _, completions in GROUPS for ids in completions if len(ids) >= 3]
+    tokens = torch.tensor(begun).to(model.device)
+    rows = decoder(model, "tried", rows=len(begun), longest=64)
+    states = [rows.admit([prompt for prompt, _ in GROUPS], copies=2)]
+    states += [rows.step(tokens[:, place]) for place in range(2)]  # on CUDA the second is played back
+    hidden = torch.stack(states, dim=1).flatten(0, 1).float()
+    return model.vocabulary.scores(hidden, tokens.flatten()).logprobs.view(tokens.shape)

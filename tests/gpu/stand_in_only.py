@@ -103,6 +103,13 @@ def test_that_a_device_that_does_one_thing_wrongly_is_not_used_and_the_log_says_
     assert "differ from the CPU's" in caplog.text
 
 
+def test_that_a_device_that_does_only_decoding_wrongly_is_not_used(there_is, caplog) -> None:
+    """There a token is told to see all of the memory for keys and values, and nothing else compares so."""
+    with Watched({aten.gt.Tensor: False}):
+        assert chosen_device() == torch.device("cpu")
+    assert "differ from the CPU's" in caplog.text
+
+
 def test_that_a_device_that_cannot_do_something_is_not_used(there_is, caplog, monkeypatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("no such operation")
