@@ -57,7 +57,7 @@ class Pairing:
         except ProcessFailedError as error:
             row.note = str(error)
         if mine:
-            rows.fill(row, mine[: len(theirs)] or mine, theirs)
+            rows.fill(row, self.work, mine[: len(theirs)] or mine, theirs)
         return row
 
     def _fastest(self, peer: Side, row: Row) -> Setting:
@@ -104,7 +104,7 @@ def probed(probe: Probe, plan: Plan, folder: Path, say: Say) -> list[Row]:
     found = [rows.of_figure(probe.name, figure, answer) for figure in probe.figures]
     for row in found:
         row.note = note or row.note
-        say(f"{row.work}: {row.note or f'{row.ours:.4g} {row.unit}'}")
+        say(f"{row.work}, {row.figure}: {row.note or f'{row.ours:.4g} {row.unit}'}")
     return found
 
 

@@ -139,10 +139,12 @@ class Figure:
     """One figure of a probe: the lower the better.
 
     Attributes:
+        name:  what it is, which no other figure of the probe is called.
         place: the names under which it stands in what the probe says, from the outside in.
         goal:  it should be no higher.
     """
 
+    name: str
     unit: str
     place: tuple[str, ...]
     goal: float
@@ -160,51 +162,48 @@ PROBES = (
     Probe(
         "start",
         (
-            Figure("s until the window is on the screen", ("ours",), 1.5),
-            Figure("whether torch was loaded by then (1 is yes)", ("torch_was_loaded",), 0.0),
+            Figure("start to the window's first paint", "s", ("ours",), 1.5),
+            Figure("torch loaded at the window's first paint", "1 is yes", ("torch_was_loaded",), 0.0),
         ),
     ),
-    Probe("first_pair", (Figure("s from a cold start to the first pair", ("ours",), 12.0),)),
+    Probe("first_pair", (Figure("cold start to the first pair", "s", ("ours",), 12.0),)),
     Probe(
         "lateness",
         (
-            Figure("ms that the window is late, p99", ("late_ms", "p99"), 50.0),
-            Figure("ms that the window is late, at most", ("late_ms", "max"), 200.0),
+            Figure("lateness of the window, p99", "ms", ("late_ms", "p99"), 50.0),
+            Figure("lateness of the window, highest", "ms", ("late_ms", "max"), 200.0),
         ),
     ),
     Probe(
         "store",
         (
-            Figure("ms to save a label, p95", ("clock_ms", "save", "p95"), 10.0),
-            Figure("ms to the next pair, p95", ("clock_ms", "next", "p95"), 5.0),
+            Figure("saving a label, p95", "ms", ("clock_ms", "save", "p95"), 10.0),
+            Figure("finding the next pair, p95", "ms", ("clock_ms", "next", "p95"), 5.0),
         ),
     ),
-    Probe("estimate", (Figure("% that an estimate of minutes or memory is off, at most", ("ours",), 25.0),)),
+    Probe("estimate", (Figure("error of an estimate of minutes or memory, highest", "%", ("ours",), 25.0),)),
     Probe(
         "curves",
         (
-            Figure("ms a frame, scrolled and with the cursor moved, p95", ("ours",), 33.3),
-            Figure("ms a frame with all curves painted anew, p95", ("repaint_ms", "clock", "p95"), 33.3),
-            Figure("ms that a long run holds the window while it is read, at most", ("hold_ms", "clock", "max"), 100.0),
+            Figure("frame, scrolled and with the cursor moved, p95", "ms", ("ours",), 33.3),
+            Figure("frame with all curves painted anew, p95", "ms", ("repaint_ms", "clock", "p95"), 33.3),
+            Figure("window held while a long run is read, highest", "ms", ("hold_ms", "clock", "max"), 100.0),
         ),
     ),
-    Probe(
-        "key_to_paint", (Figure("ms from a key to the paint of the next pair while training, p95", ("ours",), 100.0),)
-    ),
+    Probe("key_to_paint", (Figure("key to the paint of the next pair while training, p95", "ms", ("ours",), 100.0),)),
     Probe(
         "soak",
-        (
-            Figure("MB that 100 updates of PPO add, tiny model", ("tiny", "slope"), 1.0),
-            Figure("the same by least squares, tiny model", ("tiny", "slope_by_least_squares"), 1.0),
-            Figure("MB that 100 updates of PPO add, starter model", ("starter", "slope"), 1.0),
-            Figure("the same by least squares, starter model", ("starter", "slope_by_least_squares"), 1.0),
+        tuple(
+            Figure(f"growth in 100 updates of PPO{how}, {model} model", "MB", (model, slope), 1.0)
+            for model in ("tiny", "starter")
+            for how, slope in (("", "slope"), (" by least squares", "slope_by_least_squares"))
         ),
     ),
     Probe(
         "labelling",
         (
-            Figure("% by which labelling slows training down", ("ours",), 25.0),
-            Figure("ms that the labeller waited for a pair, at most", ("wait_ms_by_clock", "max"), 1000.0),
+            Figure("slowdown of training by labelling", "%", ("ours",), 25.0),
+            Figure("wait of the labeller for a pair, highest", "ms", ("wait_ms_by_clock", "max"), 1000.0),
         ),
     ),
 )

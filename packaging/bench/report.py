@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.rows import Row
 
-HEAD = ("work", "ours", "peer", "unit", "ratio", "goal", "MB ours", "MB peer", "ratio", "goal", "met")
+HEAD = ("work", "figure", "ours", "peer", "unit", "ratio", "goal", "MB ours", "MB peer", "ratio", "goal", "met")
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -24,7 +24,7 @@ def table(rows: Sequence[Row]) -> str:
         if row.setting_peer:
             lines.append(f"{row.work}: {row.peer_name}, {row.setting_peer}; ours in {row.setting_ours}.")
         if row.note:
-            lines.append(f"{row.work}: {row.note}")
+            lines.append(f"{row.work}, {row.figure}: {row.note}")
     return "\n".join(lines)
 
 
@@ -43,12 +43,13 @@ def write(rows: Sequence[Row], path: Path) -> None:
 
 def _cells(row: Row) -> tuple[str, ...]:
     sign = "≥" if row.better == "higher" else "≤"
+    goal = "" if row.goal is None else f"{sign} {row.goal:g}"
     memory_goal = f"≥ {row.memory_goal:g}" if row.memory_goal else ""
     met = {True: "yes", False: "no", None: ""}[row.met]
     numbers = [_number(value) for value in (row.ours, row.peer, row.ratio)]
     memory = [_number(value) for value in (row.memory_ours_mb, row.memory_peer_mb, row.memory_ratio)]
     ours, peer, ratio = numbers
-    return (row.work, ours, peer, row.unit, ratio, f"{sign} {row.goal:g}", *memory, memory_goal, met)
+    return (row.work, row.figure, ours, peer, row.unit, ratio, goal, *memory, memory_goal, met)
 
 
 def _number(value: float | None) -> str:

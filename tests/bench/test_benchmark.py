@@ -76,6 +76,7 @@ def test_that_a_ratio_above_1_is_ours_better_and_everything_is_a_median_of_the_r
     assert (row.memory_ours_mb, row.memory_peer_mb, row.memory_ratio) == (100, 300, 3)
     assert row.better == "higher"
     assert row.met is False
+    assert (row.goal, row.memory_goal) == (6.0, 2.5)
     assert pairing(side("ours", [60], 100), side("peer", [10], 300)).row().met
     assert not pairing(side("ours", [60], 100), side("peer", [10], 200)).row().met, "it takes too much memory"
 
@@ -84,6 +85,7 @@ def test_that_ours_runs_alone_without_a_peer(side, tmp_path: Path):
     row = pairing(side("ours", [3, 1, 2], 50), None).row()
     assert (row.ours, row.memory_ours_mb) == (2, 50)
     assert (row.peer, row.ratio, row.memory_ratio, row.met) == (None, None, None, None)
+    assert (row.goal, row.memory_goal) == (None, None), "they are of ratios, and there is none"
     assert (tmp_path / "log").read_text().split("\n") == ["ours float32 20"] * 3
 
 
@@ -121,7 +123,7 @@ def test_that_a_process_that_fails_or_says_nothing_is_an_error_with_its_last_wor
 
 
 def test_that_a_figure_without_a_peer_is_held_against_its_goal():
-    figure = Figure("ms", ("late", "p99"), 50.0)
+    figure = Figure("lateness", "ms", ("late", "p99"), 50.0)
     row = rows.of_figure("lateness", figure, {"late": {"p99": 50}})
     assert (row.ours, row.peer, row.ratio, row.goal, row.better, row.met) == (50, None, None, 50, "lower", True)
     assert rows.of_figure("lateness", figure, {"late": {"p99": 51}}).met is False
@@ -131,7 +133,7 @@ def test_that_a_figure_without_a_peer_is_held_against_its_goal():
 
 
 def test_that_a_probe_that_is_not_there_is_said_to_be_absent(tmp_path: Path):
-    probe = Probe("nosuchprobe", (Figure("s", ("ours",), 1.0), Figure("ms", ("more",), 2.0)))
+    probe = Probe("nosuchprobe", (Figure("one", "s", ("ours",), 1.0), Figure("more", "ms", ("more",), 2.0)))
     found = probed(probe, SMALL, tmp_path, lambda line: None)
     assert [row.note for row in found] == ["there is no bench.probes.nosuchprobe"] * 2
     assert [row.ours for row in found] == [None, None]
@@ -177,18 +179,30 @@ def test_that_a_step_near_the_end_shows_in_the_least_squares_alone():
 
 def test_that_the_json_holds_every_row_with_its_unit_direction_and_goal(side, tmp_path: Path):
     paired = pairing(side("ours", [30], 100), side("peer", [10], 300)).row()
-    alone = rows.of_figure("store", Figure("ms", ("save",), 10.0), {"save": 7})
-    report.write([paired, alone], tmp_path / "found.json")
+    saving = rows.of_figure("store", Figure("saving a label", "ms", ("save",), 10.0), {"save": 7})
+    without_peer = pairing(side("ours", [30], 100), None).row()
+    report.write([paired, saving, without_peer], tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())["rows"]
     names = {
-        "work", "ours", "peer", "unit", "ratio", "memory_ours_mb", "memory_peer_mb", "memory_ratio", "goal", "better"
+        "work", "figure", "ours", "peer", "unit", "ratio", "memory_ours_mb", "memory_peer_mb", "memory_ratio", "goal",
+        "better",
     }  # fmt: skip
     assert all(names <= row.keys() for row in found)
-    assert [row["ratio"] for row in found] == [3, None]
-    table = report.table([paired, alone])
+    assert [row["ratio"] for row in found] == [3, None, None]
+    assert [row["goal"] for row in found] == [6, 10, None]
+    table = report.table([paired, saving])
     assert "≥ 6" in table
+    assert "saving a label" in table
+    assert "≥" not in report.table([without_peer])
     assert "≤ 10" in table
     assert "TRL 1.16, fast" in table
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+def test_that_no_two_rows_of_a_probe_are_of_the_same_figure(probe: Probe):
+    found = [rows.of_figure(probe.name, figure, {}) for figure in probe.figures]
+    assert [row.figure for row in found] == list(dict.fromkeys(figure.name for figure in probe.figures))
+    assert all(row.figure for row in found)
 
 
 def test_that_every_work_and_probe_can_be_asked_for_alone(capsys: pytest.CaptureFixture[str]):
