@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.processes import ROOT
 from bench.rows import Row
+from desktop_rlhf.adapters.few_rows import processor
 
 HEAD = ("work", "figure", "ours", "peer", "unit", "ratio", "goal", "MB ours", "MB peer", "ratio", "goal", "met")
 
@@ -29,16 +32,26 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def write(rows: Sequence[Row], path: Path) -> None:
-    """The rows, and what they were measured on."""
+    """The rows, and what they hang on: the code that was measured and the machine that it ran on."""
+    code = {"commit": git("rev-parse", "HEAD"), "changed_since": bool(git("diff", "--name-only", "HEAD"))}
     machine = {
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "versions": {"Python": platform.python_version()}
         | {name: version(name) for name in ("torch", "transformers", "peft")},
     }
-    found = {"machine": machine, "rows": [asdict(row) for row in rows]}
+    found = {"code": code, "machine": machine, "rows": [asdict(row) for row in rows]}
     path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def git(*arguments: str) -> str | None:
+    """What git says of this checkout; None where there is no git, or no checkout of it."""
+    try:
+        ended = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    except OSError:
+        return None
+    return None if ended.returncode else ended.stdout.strip()
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -196,6 +198,29 @@ def test_that_the_json_holds_every_row_with_its_unit_direction_and_goal(side, tm
     assert "≥" not in report.table([without_peer])
     assert "≤ 10" in table
     assert "TRL 1.16, fast" in table
+
+
+@pytest.mark.parametrize(
+    ("ended", "commit"),
+    [
+        pytest.param(subprocess.CompletedProcess("git", 0, "c0ffee\n"), "c0ffee", id="a checkout"),
+        pytest.param(subprocess.CompletedProcess("git", 128, ""), None, id="no checkout"),
+        pytest.param(FileNotFoundError(), None, id="no git"),
+    ],
+)
+def test_that_git_says_nothing_where_it_is_not(ended, commit, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(subprocess, "run", Mock(side_effect=[ended]))
+    assert report.git("rev-parse", "HEAD") == commit
+
+
+def test_that_the_json_holds_the_commit_and_the_kind_of_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    said = {("rev-parse", "HEAD"): "c0ffee", ("diff", "--name-only", "HEAD"): ""}
+    monkeypatch.setattr(report, "git", lambda *arguments: said[arguments])
+    monkeypatch.setattr(report, "processor", lambda: "a fast one")
+    report.write([], tmp_path / "found.json")
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["code"] == {"commit": "c0ffee", "changed_since": False}
+    assert found["machine"]["processor"] == "a fast one"
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
