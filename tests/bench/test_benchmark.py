@@ -21,6 +21,7 @@ from bench.ours import load, prompts
 from bench.plan import NAMES, PROBES, SMALL, WORKS, Figure, Probe
 from bench.probes.figures import spread as quantiles
 from bench.probes.lateness import with_swallowed
+from bench.probes.session import Keys
 from bench.probes.soak import growth, least_squares
 from bench.processes import Measured, ProcessFailedError, measured, said
 from desktop_rlhf.records.errors import NotEnoughDataError
@@ -153,6 +154,29 @@ def test_that_holds_of_the_window_show_in_the_p99_and_leave_the_highest_as_it_is
     assert quantiles(ticks)["p99"] < 1
     assert quantiles(with_swallowed(ticks))["p99"] > 100
     assert quantiles(with_swallowed(ticks))["max"] == 150
+
+
+def test_that_a_key_waits_until_another_pair_is_painted():
+    keys, first, second = Keys(), object(), object()
+    assert keys.press(1.0, first)
+    keys.painted(1.1, first)
+    keys.painted(1.2, None)
+    assert keys.waits_ms == []
+    keys.painted(1.5, second)
+    keys.painted(1.6, second)
+    assert keys.waits_ms == [pytest.approx(500)]
+
+
+def test_that_keys_that_are_not_pressed_are_counted_and_one_that_waits_at_the_end_is_not_lost():
+    keys, pair = Keys(), object()
+    assert not keys.press(1.0, None)
+    assert keys.press(2.0, pair)
+    assert not keys.press(3.0, pair)
+    assert not keys.press(4.0, None)
+    keys.end(5.0)
+    keys.end(6.0)
+    assert keys.waits_ms == [pytest.approx(3000)]
+    assert (keys.nothing_shown, keys.too_early) == (1, 2)
 
 
 LEVEL, STEP = 1000.0, 2.0

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -94,6 +95,43 @@ def processor_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
+class Keys:
+    """Keys that judge the pair that is shown, and how long each waited until another one was painted.
+
+    Attributes:
+        waits_ms:      of the keys that were pressed, in milliseconds.
+        nothing_shown: keys that were not pressed, for there was no pair to judge.
+        too_early:     keys that were not pressed, for the one before still waited.
+    """
+
+    def __init__(self) -> None:
+        self.waits_ms: list[float] = []
+        self.nothing_shown = self.too_early = 0
+        self._pressed: tuple[float, object] | None = None
+
+    def press(self, now: float, shown: object | None) -> bool:
+        """Whether to press one, at ``now`` in seconds, while ``shown`` is on the page."""
+        if self._pressed is not None:
+            self.too_early += 1
+        elif shown is None:
+            self.nothing_shown += 1
+        else:
+            self._pressed = now, shown
+            return True
+        return False
+
+    def painted(self, now: float, shown: object | None) -> None:
+        """The page was painted with ``shown`` on it; the pair that was judged, or none, is not what is waited for."""
+        if self._pressed is not None and shown is not None and shown is not self._pressed[1]:
+            self.end(now)
+
+    def end(self, now: float) -> None:
+        """Nobody waits any longer."""
+        if self._pressed is not None:
+            self.waits_ms.append(1000 * (now - self._pressed[0]))
+            self._pressed = None
+
+
 def main() -> None:
     began = time.perf_counter()
     from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal, Slot
@@ -120,8 +158,7 @@ def main() -> None:
             self.page: LabelPage | None = None
             self.doing = "the project is opened"
             self.late: list[tuple[float, float, str]] = []
-            self.painted: list[float] = []
-            self.pressed: float | None = None
+            self.pressed = Keys()
             self.paired = self.over = False
             self.timer = QTimer(self, interval=TICK_MS, timerType=Qt.TimerType.PreciseTimer)
             self.timer.timeout.connect(self.tick)
@@ -135,8 +172,8 @@ def main() -> None:
                     application.removeEventFilter(self)
                     say("window", torch="torch" in sys.modules)
                     self.start()  # before, there is no window that could be late
-                elif self.pressed is not None or not self.paired:
-                    QTimer.singleShot(0, self.after_paint)
+                elif self.page is not None:
+                    QTimer.singleShot(0, partial(self.after_paint, self.page._showing))
             return False
 
         def start(self) -> None:
@@ -185,23 +222,21 @@ def main() -> None:
 
         @Slot(float)
         def press(self, at: float) -> None:
-            if self.page is not None and self.page._showing is not None and self.pressed is None:
-                self.pressed = at
+            if self.page is not None and self.pressed.press(at, self.page._showing):
                 QTest.keyClick(self.page, Qt.Key.Key_1)
 
-        @Slot()
-        def after_paint(self) -> None:
-            if not self.paired and self.page is not None and self.page._showing is not None:
+        def after_paint(self, shown: object | None) -> None:
+            if not self.paired and shown is not None:
                 self.paired = True
                 say("pair")
-            if self.pressed is not None:
-                self.painted.append(1000 * (time.perf_counter() - self.pressed))
-                self.pressed = None
+            self.pressed.painted(time.perf_counter(), shown)
 
         def end(self) -> None:
             self.timer.stop()
             self.over = True
-            say("end", late=self.late, key_to_paint=self.painted)
+            self.pressed.end(time.perf_counter())
+            dropped = {"nothing_shown": self.pressed.nothing_shown, "too_early": self.pressed.too_early}
+            say("end", late=self.late, key_to_paint=self.pressed.waits_ms, dropped=dropped)
             sys.stdout.flush()
             os._exit(0)
 
