@@ -20,6 +20,7 @@ from bench.inputs import Inputs, spread
 from bench.ours import load, prompts
 from bench.plan import NAMES, PROBES, SMALL, WORKS, Figure, Probe
 from bench.probes.figures import spread as quantiles
+from bench.probes.labelling import Part, Seen, part, slower, summary
 from bench.probes.lateness import with_swallowed
 from bench.probes.session import Keys
 from bench.probes.soak import growth, least_squares
@@ -177,6 +178,42 @@ def test_that_keys_that_are_not_pressed_are_counted_and_one_that_waits_at_the_en
     keys.end(6.0)
     assert keys.waits_ms == [pytest.approx(3000)]
     assert (keys.nothing_shown, keys.too_early) == (1, 2)
+
+
+class Pretended:
+    """A labeller beside a run that does a pass each second, of which its engine's thread works for half."""
+
+    def __init__(self) -> None:
+        self.clock = 100.0
+        self.pressed_at: list[float] = []
+        self.seen: list[Seen] = []
+
+    def press(self) -> None:
+        self.pressed_at.append(self.clock - 100)
+
+    def live(self, seconds: float) -> None:
+        for _ in range(round(seconds)):
+            self.clock += 1
+            self.seen.append(Seen(self.clock, self.clock, self.clock / 2))
+
+
+def test_that_labels_come_evenly_by_the_clock():
+    labeller = Pretended()
+    assert part(labeller, 4, 40.0) == Part(True, 60, 120)
+    assert labeller.pressed_at == [0, 10, 20, 30]
+    assert labeller.clock == 140
+    assert part(labeller, 0, 25.0) == Part(False, 60, 120)
+    assert labeller.clock == 165
+
+
+def test_that_labelling_is_held_against_the_parts_on_both_sides_by_the_clock():
+    """The computer becomes slower and slower, and with labels a run is slower by 20 % by the clock."""
+    clock, engine = [100, 72, 80, 56, 60, 40, 40], [100, 90, 100, 90, 100, 85, 100]
+    parts = [Part(place % 2 == 1, *rates) for place, rates in enumerate(zip(clock, engine, strict=True))]
+    found = summary(parts)
+    assert (found["ours"], found["rounds"]) == (20, [20, 20, 20])
+    assert (found["by_engine"], found["rounds_by_engine"]) == (10, [10, 10, 15])
+    assert slower([4, 5, 4]) == [-25]
 
 
 LEVEL, STEP = 1000.0, 2.0

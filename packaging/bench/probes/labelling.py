@@ -1,26 +1,31 @@
 """What labelling during training costs the training, and how long the labeller waits for a pair after pressing a key.
 
-In one window on one run of DPO, in turn: nobody labels, somebody labels a pair every 10 s, and both once more. So many
-labels are given that the pairs written ahead are used up once and written once in every part of the second kind.
+In one window on one run of DPO, in turn: nobody labels, somebody labels a pair every 10 s, and so on, and at the end
+nobody once more. Each part with labels is held against the mean of the two beside it, so that a machine that becomes
+evenly faster or slower meanwhile does not count. So many labels are given that the pairs written ahead are used up once
+and written once in every part with labels.
 
-The seconds are those of the processor that the engine's thread used; torch's other threads, which work beside it and
-for which it waits, are not in them. On a machine that does nothing else they are those of the clock, which are told
-beside them; on a busy one they are nearer than the clock to what labelling takes from training.
+The figure is by the clock, as the person lives it: all that the window, the store and sampling take is in it. Beside it
+stands the same by the processor's seconds of the engine's thread alone. It says less, for the window may take a core
+that torch's other threads wait for; but where other programs run, what they take is not in it.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
+from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Slot
 from PySide6.QtTest import QTest
 
 from bench.probes.figures import say, small, spread
-from bench.probes.session import prepared
+from bench.probes.session import Keys, prepared
 from bench.probes.window import application, wait_until
 from desktop_rlhf.gui.bridge.collector import Collector
 from desktop_rlhf.gui.bridge.engine_thread import Say
@@ -30,20 +35,29 @@ from desktop_rlhf.gui.window import MainWindow
 from desktop_rlhf.workbench.engine import Engine, usual_threads
 from desktop_rlhf.workbench.messages import JobProgressed, ModelLoaded, StartRun
 
-JUDGED, EPOCHS = 8, 500
-ROUNDS, LABELS, EVERY_S = 2, PROMPTS_AT_ONCE, 10.0
+JUDGED, EPOCHS = 8, 1000
+ROUNDS, LABELS, EVERY_S = 3, PROMPTS_AT_ONCE, 10.0
 FEW_ROUNDS, FEW_LABELS, FEW_EVERY_S = 1, 2, 3.0
-UNLABELLED_S = 40.0
-PATIENCE = 60  # times as long by the clock as on a machine that does nothing else
+UNLABELLED_S = 25.0
+LATE_S = 60.0  # by which the window may be late before something is wrong
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How far a run was: passes over the comparisons, by seconds of the clock and of the engine's thread."""
+
+    passes: float
+    clock_s: float
+    engine_s: float
 
 
 @dataclass(frozen=True)
 class Part:
-    """Passes over the comparisons a minute in one part, by the engine's seconds and by the clock's."""
+    """Passes over the comparisons a minute in one part, by the clock and by the seconds of the engine's thread."""
 
     labels: bool
     per_minute: float
-    per_minute_by_clock: float
+    per_minute_of_engine: float
 
 
 class Labeller(QObject):
@@ -52,10 +66,9 @@ class Labeller(QObject):
     def __init__(self) -> None:
         super().__init__()
         self.loaded = False
-        self.waits: list[tuple[float, float]] = []  # the engine's seconds, the clock's
+        self.keys = Keys()
+        self.seen: list[Seen] = []
         self._engine_clock = 0
-        self._seen: list[tuple[float, float, float]] = []  # the same, and the passes that were done by then
-        self._pressed: tuple[float, float] | None = None
         self.window = MainWindow(self._make_engine)
         self.window.show()
 
@@ -78,62 +91,72 @@ class Labeller(QObject):
         return Engine(project_path, say, threads=usual_threads)
 
     @property
-    def now(self) -> tuple[float, float]:
-        """The engine's seconds and the clock's."""
-        return time.clock_gettime(self._engine_clock), time.perf_counter()
-
-    @property
     def passes(self) -> float:
         """Over the comparisons, so far."""
-        return self._seen[-1][2] if self._seen else 0.0
+        return self.seen[-1].passes if self.seen else 0.0
 
     @Slot(object)
     def hear(self, news: object) -> None:
         self.loaded |= isinstance(news, ModelLoaded)
         if isinstance(news, JobProgressed) and news.job_id == "train":
-            self._seen.append((*self.now, news.share * EPOCHS))
+            engine_s = time.clock_gettime(self._engine_clock)
+            self.seen.append(Seen(news.share * EPOCHS, time.perf_counter(), engine_s))
 
     def press(self) -> None:
         """Judge the pair that is shown; whoever still waits for one presses nothing."""
-        if self.page._showing is not None and self._pressed is None:
-            self._pressed = self.now
+        if self.keys.press(time.perf_counter(), self.page._showing):
             QTest.keyClick(self.page, Qt.Key.Key_1)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Paint and self._pressed is not None:
-            QTimer.singleShot(0, self.painted)
+        if event.type() == QEvent.Type.Paint:
+            QTimer.singleShot(0, partial(self._painted, self.page._showing))
         return False
 
-    @Slot()
-    def painted(self) -> None:
-        if self._pressed is not None and self.page._showing is not None:
-            self._wait_is_over(self._pressed)
+    def _painted(self, shown: object | None) -> None:
+        self.keys.painted(time.perf_counter(), shown)
 
-    def _wait_is_over(self, since: tuple[float, float]) -> None:
-        engine, clock = self.now
-        self.waits.append((engine - since[0], clock - since[1]))
-        self._pressed = None
+    def live(self, seconds: float) -> None:
+        """Let the run go on for so long by the clock."""
+        until = time.perf_counter() + seconds
+        wait_until(lambda: time.perf_counter() >= until, seconds + LATE_S)
 
-    def part(self, labels: int, seconds: float) -> Part:
-        """Let the run go on for ``seconds`` of the engine, and judge so many pairs, evenly, from the beginning on."""
-        first, began = len(self._seen), self.now[0]
-        for number in range(labels):
-            self.press()
-            self._live_until(began + seconds * (number + 1) / labels)
-        self._live_until(began + seconds)
-        if self._pressed is not None:
-            self._wait_is_over(self._pressed)
-        (engine, clock, passes), (engine_end, clock_end, passes_end) = self._seen[first], self._seen[-1]
-        done = 60 * (passes_end - passes)
-        return Part(labels > 0, done / (engine_end - engine), done / (clock_end - clock))
 
-    def _live_until(self, moment: float) -> None:
-        wait_until(lambda: self.now[0] >= moment, PATIENCE * max(1.0, moment - self.now[0]))
+def part(labeller: Labeller, labels: int, seconds: float) -> Part:
+    """Let the run go on for ``seconds`` of the clock, and judge so many pairs, evenly, from the beginning on."""
+    first = len(labeller.seen)
+    for _ in range(labels):
+        labeller.press()
+        labeller.live(seconds / labels)
+    if not labels:
+        labeller.live(seconds)
+    began, ended = labeller.seen[first], labeller.seen[-1]
+    done = 60 * (ended.passes - began.passes)
+    return Part(labels > 0, done / (ended.clock_s - began.clock_s), done / (ended.engine_s - began.engine_s))
+
+
+def slower(rates: Sequence[float]) -> list[float]:
+    """Percent by which every second rate, one with labels, is below the mean of the two beside it."""
+    beside = zip(rates[:-1:2], rates[1::2], rates[2::2], strict=True)
+    return [round(100 * (1 - labelled / mean((before, after))), 2) for before, labelled, after in beside]
+
+
+def summary(parts: Sequence[Part]) -> dict[str, Any]:
+    """The median of the rounds, each of them, and the same by the engine's seconds."""
+    by_clock = slower([one.per_minute for one in parts])
+    by_engine = slower([one.per_minute_of_engine for one in parts])
+    return {
+        "ours": median(by_clock),
+        "rounds": by_clock,
+        "by_engine": median(by_engine),
+        "rounds_by_engine": by_engine,
+        "parts": [vars(one) for one in parts],
+    }
 
 
 def main() -> None:
     few = small(__doc__)
     rounds, labels, every_s = (FEW_ROUNDS, FEW_LABELS, FEW_EVERY_S) if few else (ROUNDS, LABELS, EVERY_S)
+    unlabelled_s = FEW_EVERY_S if few else UNLABELLED_S
     with application() as (_, folder), prepared(JUDGED, FEWEST_WAITING) as project:
         labeller = Labeller()
         collector = Collector(labeller)
@@ -144,25 +167,20 @@ def main() -> None:
         # The first pass also computes what the reference says.
         wait_until(lambda: labeller.passes > 1, 1200)
         parts = []
-        for _ in range(rounds):
-            parts.append(labeller.part(0, every_s if few else UNLABELLED_S))
-            # Up to where the pairs that were written ahead would be used up once more.
-            parts.append(labeller.part(labels, labels * every_s))
+        for number in range(2 * rounds + 1):
+            # With labels up to where the pairs that were written ahead would be used up once more.
+            own = labels * (number % 2)
+            parts.append(part(labeller, own, own * every_s or unlabelled_s))
+        labeller.keys.end(time.perf_counter())
         labeller.engine.close(60)
         collector.close()
 
-    def slower(rate: str) -> float:
-        """Percent, the median of the rounds."""
-        pairs = zip(parts[::2], parts[1::2], strict=True)
-        return round(median(100 * (1 - getattr(on, rate) / getattr(off, rate)) for off, on in pairs), 2)
-
+    keys = labeller.keys
     say(
-        slower("per_minute"),
-        "% slower",
-        slower_by_clock=slower("per_minute_by_clock"),
-        wait_ms=spread([1000 * engine for engine, _ in labeller.waits]),
-        wait_ms_by_clock=spread([1000 * clock for _, clock in labeller.waits]),
-        parts=[vars(part) for part in parts],
+        unit="% slower",
+        **summary(parts),
+        wait_ms=spread(keys.waits_ms),
+        dropped_keys={"nothing_shown": keys.nothing_shown, "too_early": keys.too_early},
     )
 
 
