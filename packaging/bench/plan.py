@@ -181,7 +181,10 @@ PROBES = (
             Figure("finding the next pair, p95", "ms", ("clock_ms", "next", "p95"), 5.0),
         ),
     ),
-    Probe("estimate", (Figure("error of an estimate of minutes or memory, highest", "%", ("ours",), 25.0),)),
+    Probe(
+        "estimate",
+        (Figure("error of an estimate of the time, of a stage too, or of memory, highest", "%", ("ours",), 25.0),),
+    ),
     Probe(
         "curves",
         (

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,19 @@ from bench.driver import Pairing, probed
 from bench.inputs import Inputs, spread
 from bench.ours import load, prompts
 from bench.plan import NAMES, PROBES, SMALL, WORKS, Figure, Probe
+from bench.probes.estimate import ALL_PROGRESS, Heard, by_stage, carried_out, differences
 from bench.probes.figures import spread as quantiles
 from bench.probes.labelling import Part, Seen, part, slower, summary
 from bench.probes.lateness import with_swallowed
-from bench.probes.session import Keys
+from bench.probes.session import Keys, prepared
 from bench.probes.soak import growth, least_squares
 from bench.processes import Measured, ProcessFailedError, measured, said
 from desktop_rlhf.records.errors import NotEnoughDataError
+from desktop_rlhf.records.runs import RunStatus
+from desktop_rlhf.runs.events import Planned
+from desktop_rlhf.workbench.engine import Engine
+from desktop_rlhf.workbench.estimated import Estimate
+from desktop_rlhf.workbench.messages import JobEnded, JobProgressed, JobStarted, RunSaid, StartRun
 
 DPO, _, PPO, SAMPLE = WORKS
 PLAN = dataclasses.replace(SMALL, rounds=3)
@@ -214,6 +221,39 @@ def test_that_labelling_is_held_against_the_parts_on_both_sides_by_the_clock():
     assert (found["ours"], found["rounds"]) == (20, [20, 20, 20])
     assert (found["by_engine"], found["rounds_by_engine"]) == (10, [10, 10, 15])
     assert slower([4, 5, 4]) == [-25]
+
+
+def progress(at_s: float, stage: str) -> Heard:
+    return Heard(at_s, JobProgressed("run", stage, 0.0, None))
+
+
+def test_that_a_stage_has_the_time_up_to_each_of_its_news():
+    """Before the first stage a run looks through its data, and after the last one it keeps what it learned."""
+    other = JobStarted("run", "Training")
+    heard = [
+        Heard(101, other), progress(103, "writing"), progress(104, "learning"), Heard(108, other),
+        progress(116, "writing"), progress(132, "learning"), Heard(164, JobEnded("run", RunStatus.COMPLETED)),
+    ]  # fmt: skip
+    assert by_stage(100, heard) == {"writing": 3 + 8, "learning": 1 + 4 + 16 + 32}
+
+
+def test_that_an_estimate_is_held_against_every_stage_but_the_short_ones():
+    found = Estimate({"writing": 30.0, "scoring": 1.0, "learning": 70.0}, peak_mb=900, held_mb=0, free_mb=0)
+    took = {"writing": 60.0, "scoring": 4.0, "learning": 35.0, "saving": 6.0}
+    off = differences(found, 101, took, 1000)
+    assert off == {"s": 0, "mb": -10, "s, writing": -50, "s, learning": 100, "s, saving": -100}
+
+
+def test_that_the_stages_of_a_real_run_are_told_apart(tiny_model_path: Path):
+    heard: list[Heard] = []
+    with prepared(judged=8, base_model=tiny_model_path) as project, ALL_PROGRESS:
+        engine = Engine(project, lambda news: heard.append(Heard(time.perf_counter(), news)))
+        engine.run_until_idle()
+        done = carried_out(engine, heard, StartRun("run", "reward", {"max_length": 4096}))
+        engine.close()
+    (plan,) = (n.event.work for n in done.said if isinstance(n, RunSaid) and isinstance(n.event, Planned))
+    assert list(done.stages_s) == [stage for stage, work in plan.items() if work]
+    assert len(done.stages_s) > 1
 
 
 LEVEL, STEP = 1000.0, 2.0
