@@ -172,6 +172,7 @@ def main() -> None:
             own = labels * (number % 2)
             parts.append(part(labeller, own, own * every_s or unlabelled_s))
         labeller.keys.end(time.perf_counter())
+        labeller.engine.news.disconnect(labeller.hear)  # the clock of the engine's thread ends with it
         labeller.engine.close(60)
         collector.close()
 
