@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.processes import ROOT
 from bench.rows import Row
-from desktop_rlhf.adapters.few_rows import processor
+from desktop_rlhf.adapters.processor import processor
 
 HEAD = ("work", "figure", "ours", "peer", "unit", "ratio", "goal", "MB ours", "MB peer", "ratio", "goal", "met")
 
