@@ -19,6 +19,7 @@ from desktop_rlhf.policy.ppo.critic import ValueHead
 from desktop_rlhf.policy.ppo.loss import policy_loss, token_rewards, value_loss
 from desktop_rlhf.policy.ppo.spec import PpoSpec
 from desktop_rlhf.policy.ppo.train import train
+from desktop_rlhf.policy.rloo.spec import RlooSpec
 from desktop_rlhf.policy.rollout import Rollouts, evaluate
 from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.records.errors import NotEnoughDataError
@@ -196,6 +197,13 @@ def test_that_every_declared_metric_is_told_and_no_other(llama, tmp_path, table_
     assert told["objective/rlhf_reward"] == pytest.approx(
         told["objective/scores"] + told["objective/non_score_reward"], abs=1e-6
     )
+
+
+def test_that_curves_of_the_reward_are_named_so_that_two_add_up_to_the_third() -> None:
+    ppo, rloo = ({metric.name: metric.title for metric in spec.metrics} for spec in (PpoSpec, RlooSpec))
+    score, penalty = ppo["objective/scores"], ppo["objective/non_score_reward"]
+    assert penalty == "KL penalty"
+    assert ppo["objective/rlhf_reward"] == rloo["rlhf_reward"] == f"{score} with {penalty}"
 
 
 @pytest.mark.parametrize("adaptive", [False, True])

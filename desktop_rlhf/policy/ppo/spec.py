@@ -22,9 +22,9 @@ class PpoSpec(RolloutSpec):
         replace(SCORE, name="objective/scores"),
         Metric(
             "objective/non_score_reward",
-            "KL cost",
+            "KL penalty",
             "reward",
-            sentence="what KL takes off",
+            sentence="what the KL penalty adds to the reward: below 0 where the policy has moved from the reference",
             formula="mean over completions of −`kl_coef` Σ k, k being k1 or k3 by `kl_estimator`",
             healthy="just below 0, falls slowly",
             if_not="outweighs what the scores gained: the policy pays more than it gets; fewer updates",
@@ -33,9 +33,9 @@ class PpoSpec(RolloutSpec):
         ),
         Metric(
             "objective/rlhf_reward",
-            "score - KL cost",
+            "score with KL penalty",
             "reward",
-            sentence="reward less the cost of KL; what PPO maximises",
+            sentence="reward with the KL penalty added; what PPO maximises",
             formula="mean over completions of R(y) − `kl_coef` Σ k",
             healthy="rises",
             if_not="falls while scores rise: too much KL for what it buys; raise `kl_coef` or stop",

@@ -22,9 +22,9 @@ class RlooSpec(RolloutSpec):
         SCORE,
         Metric(
             "rlhf_reward",
-            "score - KL cost",
+            "score with KL penalty",
             "reward",
-            sentence="reward less the cost of KL; what RLOO maximises",
+            sentence="reward with the KL penalty added; what RLOO maximises",
             formula="mean over completions of R(y) − β Σ (log old − log ref)",
             healthy="rises",
             if_not="falls while scores rise: raise `beta` or stop",
@@ -32,7 +32,7 @@ class RlooSpec(RolloutSpec):
             panel="reward",
         ),
         SPREAD,
-        replace(NO_SPREAD, source="TRL, which takes the cost of KL off first"),
+        replace(NO_SPREAD, source="TRL, which adds the KL penalty first"),
         Metric(
             "kl",
             "KL (k1)",
@@ -51,7 +51,7 @@ class RlooSpec(RolloutSpec):
             "",
             sentence="clipped surrogate, a completion being one action",
             formula="mean over completions and passes of max(−A q, −A clip(q, 1 ± `cliprange`)), q = π(y) / old(y), A "
-            "the reward with its KL cost less the mean of the other completions'",
+            "the reward with its KL penalty less the mean of the other completions'",
             healthy="hovers around 0, need not fall",
             source="TRL; Ahmadian et al. 2024",
             panel="loss",
