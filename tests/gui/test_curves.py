@@ -74,6 +74,12 @@ def test_that_added_points_stand_on_the_curve_and_in_the_legend(qtbot, board):
     assert board.findChild(QLabel, "value-score").text() == "−1.5 reward"
 
 
+def test_that_a_negative_zero_is_read_out_as_a_zero(qtbot, board):
+    board.add(1, {"loss": -0.0})
+    wait_drawn(qtbot, board)
+    assert board.findChild(QLabel, "value-loss").text() == "0 nats"
+
+
 def test_that_a_burst_of_points_is_painted_at_once(qtbot, board):
     wait_drawn(qtbot, board)
     before = board.redraws

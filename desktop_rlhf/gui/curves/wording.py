@@ -22,8 +22,10 @@ STATUS_WORDS = {
 
 
 def number(value: float) -> str:
-    """Four figures, as short as they go: 0.6931, 12.3, 1e-4."""
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
+    """Four figures, as short as they go: 0.6931, 12.3, 1e-4; a zero has no sign."""
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e5:
         return f"{value:.4g}".replace("-", "−")
     mantissa, _, exponent = f"{value:.3e}".partition("e")
     if not exponent:
