@@ -1,8 +1,8 @@
 """Colours and the one stylesheet, light and dark.
 
 Widgets are styled by dynamic properties: ``role`` is ``title``, ``heading``, ``hint``, ``card``, ``strip``, ``rail``,
-``reading``, ``big-number``, ``good``, ``banner`` or ``error``; a button's ``kind`` is ``primary``, ``segment`` or
-``quiet``.
+``reading``, ``fact``, ``big-number``, ``good``, ``banner`` or ``error``; a button's ``kind`` is ``primary``,
+``segment`` or ``quiet``.
 """
 
 from __future__ import annotations
@@ -140,6 +140,7 @@ QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus, QTextBrowser:focus, QLis
 QTreeView:focus { border: 2px solid $accent; }
 QPlainTextEdit[role="reading"] { font-size: 16px; background: transparent; border: 1px solid transparent; }
 QPlainTextEdit[role="reading"]:focus { border: 1px solid $accent; }
+QPlainTextEdit[role="fact"] { background: transparent; border: none; }
 QPlainTextEdit[prompt="true"] { font-weight: 600; border: none; border-left: 3px solid $accent; border-radius: 0; }
 QAbstractItemView { alternate-background-color: $window; gridline-color: $line; }
 QTableView::item { padding: 0 8px; }

@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from PySide6.QtWidgets import QLabel
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QLabel, QScrollArea, QToolButton
 
 from desktop_rlhf.gui.pages.runs import RunsPage
+from desktop_rlhf.gui.widgets.text import Fact
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
 from desktop_rlhf.records.verdicts import wilson
@@ -14,6 +16,8 @@ from desktop_rlhf.runs.learned import Learned, Reason
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.project import STORE_FILE
 
+HASH = "5eed" * 16
+
 
 @pytest.fixture
 def history(project):
@@ -21,7 +25,7 @@ def history(project):
     store = Store.open(project.path / STORE_FILE)
 
     def add(run_id, algorithm, parent=None, reward=None, report=None, status=RunStatus.COMPLETED, made=""):
-        provenance = {"torch": "2.13.0"}
+        provenance = {"torch": "2.13.0", "data_sha256": HASH}
         store.runs.add(Run(run_id, algorithm, {"seed": 7}, parent, reward, {"pairwise": 2}, provenance))
         points = [MetricPoint(1, "loss", 0.69), MetricPoint(1, "objective/kl", 0.1)]
         store.runs.record(run_id, points, [SampleShown(1, "Hello?", f"said by {run_id}")], [])
@@ -49,6 +53,10 @@ def page(qtbot, project, engine, history):
 
 def cells(table, row):
     return [table.item(row, column).text() for column in range(table.columnCount())]
+
+
+def facts_of(page):
+    return {shown.accessibleName(): shown.toPlainText() for shown in page.findChildren(Fact)}
 
 
 def row_of(table, text):
@@ -92,8 +100,22 @@ def test_that_a_run_shows_its_chain_curves_samples_settings_and_provenance(page)
     assert "“judge”" in page.chain.text()
     assert page.curves.board.series("objective/kl").values.tolist() == [0.1]
     assert page.curves.samples.findChild(QLabel, "sample-text").text() == "said by r-ppo"
-    facts = {shown.text() for shown in page.findChildren(QLabel)}
-    assert {"seed", "7", "torch", "2.13.0", "updates", "24"} <= facts
+    assert {"seed": "7", "torch": "2.13.0", "updates": "24"}.items() <= facts_of(page).items()
+
+
+@pytest.mark.parametrize("width", [768, 1148])  # what the rail leaves of windows of 900 and 1280
+def test_that_a_hash_is_broken_where_the_room_ends_and_widens_nothing(qtbot, page, width):
+    page.resize(width, 560)
+    page.runs.selectRow(1)
+    page.findChild(QToolButton, "run-provenance-unfold").click()
+    shown = page.findChild(Fact, "fact-data_sha256")
+    area = next(area for area in page.findChildren(QScrollArea) if area.isAncestorOf(shown))
+    qtbot.waitUntil(lambda: shown.isVisible() and shown.verticalScrollBar().maximum() == 0)
+    assert area.widget().width() == area.viewport().width()
+    assert shown.height() >= 2 * shown.fontMetrics().lineSpacing()
+    shown.selectAll()
+    shown.copy()
+    assert QGuiApplication.clipboard().text() == HASH
 
 
 def test_that_a_run_says_how_many_of_all_comparisons_it_learned_from_and_why_not_from_the_rest(qtbot, project, engine):
@@ -109,8 +131,7 @@ def test_that_a_run_says_how_many_of_all_comparisons_it_learned_from_and_why_not
     assert "Learned from 118 of 130 comparisons." in page.chain.text()
     assert page.curves.notes.text() == learned.sentence
     assert cells(page.runs, 0)[3] == "118"
-    facts = [shown.text() for shown in page.findChildren(QLabel)]
-    assert "tie 7, too long 3, equal texts 2" in facts
+    assert "tie 7, too long 3, equal texts 2" in facts_of(page).values()
 
 
 def test_that_a_reward_run_shows_its_accuracy_with_n(page):

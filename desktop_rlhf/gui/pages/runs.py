@@ -23,7 +23,7 @@ from desktop_rlhf.gui.curves.live_run import LiveRun
 from desktop_rlhf.gui.curves.wording import STATUS_WORDS, counted, listed, moment, number
 from desktop_rlhf.gui.forms.page_frame import Folded, card, row, scrolling_column
 from desktop_rlhf.gui.widgets.controls import button
-from desktop_rlhf.gui.widgets.text import label
+from desktop_rlhf.gui.widgets.text import Fact, label
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.runs import Run
 from desktop_rlhf.runs.learned import Learned
@@ -173,9 +173,10 @@ class RunsPage(QWidget):
             while form.rowCount():
                 form.removeRow(0)
             for key, value in facts.items():
-                words = label(_written(value))
-                words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-                form.addRow(label(key.replace("_", " "), "hint", wrap=False), words)
+                title = key.replace("_", " ")
+                fact = Fact(_written(value), title)
+                fact.setObjectName(f"fact-{key}")
+                form.addRow(label(title, "hint", wrap=False), fact)
 
     def _chain(self, run: Run, adapter: Adapter | None) -> str:
         """From the base to the adapter, and what it learned from."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QRect, QSize, Qt, QTimer
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer
+from PySide6.QtGui import QResizeEvent, QTextLayout, QTextOption
 from PySide6.QtWidgets import QLabel, QPlainTextEdit, QSizePolicy, QWidget
+
+LINE_END = "\u2028"  # between the lines of one QTextLayout, which holds a single paragraph
 
 
 def label(text: str = "", role: str = "", name: str = "", wrap: bool = True) -> QLabel:
@@ -60,11 +62,36 @@ class ReadingText(QPlainTextEdit):
         if self._most_lines is None:
             return
         # Measured here: the document's own size lags behind while the widget is being laid out.
-        metrics, margin = self.fontMetrics(), round(self.document().documentMargin())
-        room = QRect(0, 0, max(1, self.viewport().width() - 2 * margin), 1 << 20)
-        needed = metrics.boundingRect(room, Qt.TextFlag.TextWordWrap | Qt.TextFlag.TextExpandTabs, self.toPlainText())
-        lines = min(self._most_lines, max(1, round(needed.height() / metrics.lineSpacing())))
-        self.setFixedHeight(lines * metrics.lineSpacing() + 2 * margin + 2 * self.frameWidth() + 4)
+        margin = round(self.document().documentMargin())
+        lines = self._count_lines(max(1, self.viewport().width() - 2 * margin), self._most_lines)
+        self.setFixedHeight(lines * self.fontMetrics().lineSpacing() + 2 * margin + 2 * self.frameWidth() + 4)
+
+    def _count_lines(self, width: int, most: int) -> int:
+        """How many lines the text takes in ``width`` pixels, 1 to ``most``; a word that is wider is broken."""
+        layout = QTextLayout(self.toPlainText().replace("\n", LINE_END), self.font())
+        option = QTextOption()
+        option.setWrapMode(self.wordWrapMode())
+        layout.setTextOption(option)
+        layout.beginLayout()
+        lines = 0
+        while lines < most and (line := layout.createLine()).isValid():
+            line.setLineWidth(width)
+            lines += 1
+        layout.endLayout()
+        return max(1, lines)
+
+
+class Fact(ReadingText):
+    """A value that stands beside its name: one that is too wide, as a hash is, is broken where the room ends."""
+
+    def __init__(self, text: str, says: str, parent: QWidget | None = None) -> None:
+        """``says`` is its accessible name."""
+        super().__init__(text, most_lines=12, parent=parent)
+        self.setProperty("role", "fact")
+        self.setAccessibleName(says)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # a run has dozens of them: too many to tab through
+        self.document().setDocumentMargin(0)
 
 
 class Toast(QLabel):
