@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPlainTextEdit, QProgressBar, QPushButton, QSpinBox
+from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QProgressBar, QPushButton, QSpinBox
 
 from desktop_rlhf.gui.pages.label import LabelPage
 from desktop_rlhf.gui.widgets.ranking import Ranking
@@ -158,6 +158,34 @@ def test_that_typing_in_a_field_judges_nothing(open_page, project, add_group, pr
     press(page, KEY.Key_1, KEY.Key_2, KEY.Key_8)
     assert project.comparisons() == []
     assert field.text() == "128 tokens"
+
+
+@pytest.mark.parametrize(("end", "longest"), [(KEY.Key_Return, 64), (KEY.Key_Enter, 64), (KEY.Key_Escape, 96)], ids=str)
+@pytest.mark.parametrize("count", [2, 3])
+def test_that_a_key_that_ends_a_field_gives_the_keyboard_back(
+    open_page, project, add_group, press, count, end, longest
+):
+    add_group(*"abc"[:count])
+    page = open_page()
+    if count > 2:
+        press(page, KEY.Key_2, KEY.Key_1, KEY.Key_3)  # a whole ranking, which Enter would accept
+    field = child(page, QSpinBox, "label-longest")
+    field.setFocus()
+    field.selectAll()
+    press(page, KEY.Key_6, KEY.Key_4, end)
+    assert (field.value(), field.text()) == (longest, f"{longest} tokens")
+    assert project.comparisons() == []
+    press(page, *([KEY.Key_2] if count == 2 else [KEY.Key_Return]))
+    assert [saved.ranks for saved in project.comparisons()] == [(2, 1) if count == 2 else (2, 1, 3)]
+
+
+@pytest.mark.parametrize("name", ["label-count", "label-adapter"])
+def test_that_a_key_judges_from_a_choice_too(open_page, project, add_group, press, name):
+    add_group("yes", "no")
+    page = open_page()
+    child(page, QComboBox, name).setFocus()
+    press(page, KEY.Key_2)
+    assert project.comparisons()[0].ranks == (2, 1)
 
 
 def test_that_a_key_without_a_group_saves_nothing(open_page, project, press):

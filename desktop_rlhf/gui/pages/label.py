@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QProgressBar,
     QScrollArea,
-    QSpinBox,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -22,6 +21,7 @@ from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.bridge.sampling_ahead import SamplingAhead
 from desktop_rlhf.gui.widgets.answer_bar import AnswerBar, what_was_saved
 from desktop_rlhf.gui.widgets.banner import Banner
+from desktop_rlhf.gui.widgets.brief_spin_box import BriefSpinBox
 from desktop_rlhf.gui.widgets.centred import centred
 from desktop_rlhf.gui.widgets.completion_card import CompletionCard
 from desktop_rlhf.gui.widgets.controls import button, choice, fill
@@ -156,16 +156,16 @@ class LabelPage(QWidget):
         self._count = choice("label-count", "Completions shown at once", COUNTS)
         self._adapter = choice("label-adapter", "Adapter to sample from")
         self._adapter.setMaximumWidth(260)
-        self._longest = QSpinBox()
+        self._longest = BriefSpinBox()
         self._longest.setObjectName("label-longest")
         self._longest.setAccessibleName("Longest completion, in tokens")
         self._longest.setRange(8, 1024)
         self._longest.setValue(96)
         self._longest.setSuffix(" tokens")
-        self._longest.setKeyboardTracking(False)
         self._count.currentIndexChanged.connect(self._use_sampling)
         self._adapter.currentIndexChanged.connect(self._use_sampling)
         self._longest.valueChanged.connect(self._use_sampling)
+        self._longest.done.connect(self.setFocus)
         self._fill_adapters()
         row = QHBoxLayout()
         for title, widget in (("Show", self._count), ("from", self._adapter), ("up to", self._longest)):
