@@ -252,7 +252,8 @@ def export(arguments: argparse.Namespace) -> Result:
 def runs(arguments: argparse.Namespace) -> Result:
     with _opened(arguments.project) as project:
         found = project.runs()
-        adapters = {adapter.run_id: adapter for adapter in project.adapters()}
+        # Of a run that went on the newest.
+        adapters = {adapter.run_id: adapter for adapter in reversed(project.adapters())}
         resumable = {run.id for run in found if project.resumable(run.id)}
         notes = {run.id: project.notes(run.id) for run in found}
     lines = []

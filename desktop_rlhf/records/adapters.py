@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain, count
 
 
 class AdapterKind(StrEnum):
@@ -32,3 +34,24 @@ class Adapter:
     path: str
     sha256: str
     created_at: str = ""
+
+
+def told_apart(adapters: Sequence[Adapter]) -> list[Adapter]:
+    """All the adapters of a project, oldest first, under names of which no two are the same.
+
+    Of those that were given one name the newest has it. The others are told from it by a word: ``stopped`` where their
+    run went on and made a later one, ``earlier`` where another run took the name.
+    """
+    newest = {adapter.name: adapter.id for adapter in adapters}
+    last_of_run = {adapter.run_id: adapter.id for adapter in adapters}
+    taken = set(newest)
+    told = []
+    for adapter in adapters:
+        name = adapter.name
+        if newest[name] != adapter.id:
+            name += ", earlier" if last_of_run[adapter.run_id] == adapter.id else ", stopped"
+            numbered = chain([name], (f"{name} {number}" for number in count(2)))
+            name = next(free for free in numbered if free not in taken)
+            taken.add(name)
+        told.append(replace(adapter, name=name))
+    return told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from desktop_rlhf.records.adapters import Adapter, AdapterKind
+from desktop_rlhf.records.adapters import Adapter, AdapterKind, told_apart
 from desktop_rlhf.store import clock
 from desktop_rlhf.store.table import Table
 
@@ -27,9 +27,10 @@ class AdapterTable(Table):
             )
 
     def all(self, kind: AdapterKind | None = None) -> list[Adapter]:
-        """Newest first."""
-        rows = self.rows("SELECT * FROM adapters WHERE ? IN ('', kind) ORDER BY rowid DESC", [kind or ""])
-        return [Adapter(**row | {"kind": AdapterKind(row["kind"])}) for row in rows]
+        """Newest first, under names that tell them apart; what was stored may be one name for several."""
+        rows = self.rows("SELECT * FROM adapters ORDER BY rowid")
+        told = told_apart([Adapter(**row | {"kind": AdapterKind(row["kind"])}) for row in rows])
+        return [adapter for adapter in reversed(told) if kind in (None, adapter.kind)]
 
     def holds(self, kind: AdapterKind) -> bool:
         """Whether there is one of this kind."""
@@ -37,6 +38,7 @@ class AdapterTable(Table):
 
     def get(self, adapter_id: str) -> Adapter:
         """KeyError when there is none."""
-        for row in self.rows("SELECT * FROM adapters WHERE id = ?", [adapter_id]):
-            return Adapter(**row | {"kind": AdapterKind(row["kind"])})
+        for adapter in self.all():
+            if adapter.id == adapter_id:
+                return adapter
         raise KeyError(adapter_id)

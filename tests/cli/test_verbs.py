@@ -212,7 +212,7 @@ def test_that_a_stopped_run_is_resumed_by_a_verb(sampled, verb) -> None:
             engine.stop("job")
 
     engine = Engine(sampled, say)
-    engine.submit(StartRun("job", "dpo", {"lora_rank": 2, "batch_size": 2}))
+    engine.submit(StartRun("job", "dpo", {"lora_rank": 2, "batch_size": 2}, name="mine"))
     engine.run_until_idle()
     engine.close()
     (run,) = verb("runs", sampled)[1]["runs"]
@@ -221,6 +221,9 @@ def test_that_a_stopped_run_is_resumed_by_a_verb(sampled, verb) -> None:
     assert (status, answer["status"], answer["run_id"]) == (0, "completed", run["id"])
     assert (answer["resumable"], answer["report"]["steps"] > 1) == (False, True)
     assert verb("resume", sampled)[0] == 1
+    (run,) = verb("runs", sampled)[1]["runs"]
+    assert (run["adapter"]["id"], run["adapter"]["name"]) == (answer["adapter_id"], "mine")
+    assert verb("sample", sampled, "--prompts", 1, "--max-new-tokens", 2, "--adapter", "mine, stopped")[0] == 0
 
 
 def test_that_demonstrations_and_judgements_go_in_and_out_by_verbs(project, verb, tmp_path) -> None:

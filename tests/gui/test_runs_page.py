@@ -149,6 +149,17 @@ def test_that_an_adapter_leads_to_the_run_that_made_it(page):
     assert not page.runs.selectedItems()
 
 
+def test_that_a_run_that_went_on_made_the_adapter_of_its_end(project, page):
+    store = Store.open(project.path / STORE_FILE)
+    store.adapters.add(Adapter("id-end", "kinder", AdapterKind.POLICY, "id-kind", "r-ppo", "adapters/end", "0" * 64))
+    store.close()
+    page.refresh()
+    assert cells(page.runs, 1)[4] == "kinder"
+    assert [cells(page.adapters, row)[0] for row in range(2)] == ["kinder", "kinder, stopped"]
+    page.runs.selectRow(1)
+    assert page.chain.text().startswith("the base → kind → kinder\n")
+
+
 def test_that_a_policy_adapter_can_be_sampled_from(qtbot, page):
     page.tables.setCurrentIndex(1)
     page.adapters.selectRow(row_of(page.adapters, "kinder"))

@@ -74,7 +74,10 @@ def test_that_a_stopped_run_goes_on_with_the_data_it_began_with(labelled, work, 
     assert labelled.run(stopped.run_id).status is RunStatus.COMPLETED
     made = {adapter.id: adapter for adapter in labelled.adapters()}
     assert made[resumed.adapter_id].sha256 == next(a.sha256 for a in made.values() if a.run_id == whole.id)
+    named = {adapter.name for adapter in made.values() if adapter.kind is AdapterKind.POLICY}
+    assert named == {"mine, earlier", "mine, stopped", "mine"}
     assert made[resumed.adapter_id].name == "mine"
+    assert made[stopped.adapter_id].name == "mine, stopped"
     assert labelled.metrics(stopped.run_id) == labelled.metrics(whole.id)
     assert labelled.samples(stopped.run_id) == labelled.samples(whole.id)
     assert labelled.notes(stopped.run_id) == labelled.notes(whole.id)

@@ -117,7 +117,7 @@ class RunsPage(QWidget):
         runs = self._project.runs()
         adapters = self._project.adapters()
         self._adapters = {adapter.id: adapter for adapter in adapters}
-        made = {adapter.run_id: adapter for adapter in adapters}
+        made = {adapter.run_id: adapter for adapter in reversed(adapters)}  # the newest, of a run that went on
         by_id = {run.id: run for run in runs}
         _fill(self.runs, [(run.id, _run_cells(run, made.get(run.id), self._name)) for run in runs])
         _fill(self.adapters, [(a.id, _adapter_cells(a, by_id.get(a.run_id), self._name)) for a in adapters])
