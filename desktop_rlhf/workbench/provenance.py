@@ -16,9 +16,12 @@ from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.records.project import ProjectInfo
 
 
-def provenance(info: ProjectInfo, comparison_ids: Sequence[str], model: ResidentModel) -> dict[str, object]:
-    """Versions, hashes and the machine's part, by name."""
-    data = hashlib.sha256("\n".join(comparison_ids).encode()).hexdigest()
+def provenance(info: ProjectInfo, learned_ids: Sequence[str], model: ResidentModel) -> dict[str, object]:
+    """Versions, hashes and the machine's part, by name; ``learned_ids`` are of the judgements or prompts to learn from.
+
+    The reward model that a run learns from is in the run's own row.
+    """
+    data = hashlib.sha256("\n".join(learned_ids).encode()).hexdigest()
     return {
         "desktop_rlhf": __version__,
         "python": platform.python_version(),

@@ -12,7 +12,7 @@ from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
 from desktop_rlhf.records.errors import SpecError
-from desktop_rlhf.records.prompts import Split
+from desktop_rlhf.records.prompts import Prompt, Split
 from desktop_rlhf.records.runs import Run, RunStatus
 from desktop_rlhf.runs.learned import Reason
 from desktop_rlhf.runs.spec import AlgorithmSpec, Value, with_settings
@@ -42,6 +42,8 @@ def begun(bench: Bench, command: StartRun | EstimateRun) -> tuple[Run, tuple[str
         spec = _in_shape_of(bench, command.parent_adapter_id, spec, command.settings)
     groups, judged, left_out = _data(bench, spec)
     comparison_ids = tuple(dict.fromkeys(learned.comparison_id for learned in judged or groups))
+    created_at = now()
+    prompt_ids = [prompt.id for prompt in _prompts(bench, created_at)[0]] if _learns_from_prompts(spec) else []
     run = Run(
         id=uuid4().hex,
         algorithm=spec.name,
@@ -49,9 +51,9 @@ def begun(bench: Bench, command: StartRun | EstimateRun) -> tuple[Run, tuple[str
         parent_adapter_id=command.parent_adapter_id,
         reward_adapter_id=command.reward_adapter_id,
         judgements=bench.store.comparisons.modes_of(comparison_ids),
-        provenance=provenance(bench.store.info(), comparison_ids, bench.model)
+        provenance=provenance(bench.store.info(), [*comparison_ids, *prompt_ids], bench.model)
         | ({"data_left_out": left_out} if left_out else {}),
-        created_at=now(),
+        created_at=created_at,
         adapter_name=command.name,
     )
     return run, comparison_ids
@@ -80,11 +82,8 @@ def inputs_of(bench: Bench, run: Run, spec: AlgorithmSpec, comparison_ids: Seque
     """What the run learns from: these judgements, and the prompts that there were when it began."""
     groups, judged, _ = _data(bench, spec, comparison_ids)
     start, reward = run.parent_adapter_id, run.reward_adapter_id
-    prompts = bench.store.prompts.all(Split.TRAIN, until=run.created_at)
-    usable = tuple(p for p in prompts if REFUSAL_TAG not in p.tags)
-    left_out = _left_out_of(run)
-    if not (spec.needs_comparisons or spec.needs_good or spec.needs_bad) and len(usable) < len(prompts):
-        left_out = {Reason.REFUSE: len(prompts) - len(usable)}
+    prompts, refused = _prompts(bench, run.created_at)
+    left_out = {Reason.REFUSE: refused} if refused and _learns_from_prompts(spec) else _left_out_of(run)
     folder = bench.project_path / ADAPTERS_FOLDER
     name = f"{spec.name}-{run.id[:12]}"
     taken = sum(1 for _ in folder.glob(f"{name}*"))  # by itself when it was stopped before
@@ -92,13 +91,25 @@ def inputs_of(bench: Bench, run: Run, spec: AlgorithmSpec, comparison_ids: Seque
         model=bench.model,
         start_path=bench.adapter_path(start) if start else None,
         groups=groups,
-        prompts=usable,
+        prompts=prompts,
         reward_path=bench.adapter_path(reward) if reward else None,
         output_path=folder / (f"{name}-{taken + 1}" if taken else name),
         judged=judged,
         left_out=left_out,
         checkpoints=checkpoints_of(bench.project_path, run.id),
     )
+
+
+def _learns_from_prompts(spec: AlgorithmSpec) -> bool:
+    """Whether it learns from what it writes to prompts, and from no judgement."""
+    return not (spec.needs_comparisons or spec.needs_good or spec.needs_bad)
+
+
+def _prompts(bench: Bench, until: str) -> tuple[tuple[Prompt, ...], int]:
+    """The prompts to train on that there were at that moment, and how many more are there to be refused."""
+    prompts = bench.store.prompts.all(Split.TRAIN, until=until)
+    usable = tuple(prompt for prompt in prompts if REFUSAL_TAG not in prompt.tags)
+    return usable, len(prompts) - len(usable)
 
 
 def _data(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import replace
@@ -38,6 +39,29 @@ def test_that_kto_learns_from_both_bad_while_dpo_does_not(project, work, samplin
     assert runs["kto"].report["undesirable"] + runs["kto"].report["desirable"] == 2 * len(usable)
     assert runs["kto"].report["desirable"] == sum(runs["dpo"].judgements.values())
     assert runs["kto"].provenance["data_sha256"] != runs["dpo"].provenance["data_sha256"]
+
+
+def test_that_a_run_tells_by_a_hash_which_judgements_or_prompts_it_learned_from(
+    labelled, work, sampling, tmp_path
+) -> None:
+    def hashed(algorithm: str) -> str:
+        # It fails for want of a reward model, and what it would have learned from is in its row.
+        work(StartRun(algorithm, algorithm, SMALL if algorithm == "dpo" else {}))
+        return str(labelled.runs()[0].provenance["data_sha256"])
+
+    def sha256(ids) -> str:
+        return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+    before, judged = labelled.prompts(Split.TRAIN), hashed("dpo")
+    assert judged == sha256(labelled.learned_from(labelled.runs()[0].id))
+    assert {hashed(name) for name in ("ppo", "rloo", "grpo")} == {sha256(prompt.id for prompt in before)}
+    more = [{"prompt": "one more?"}, {"prompt": "not this", "tags": ["refuse"]}]
+    (tmp_path / "more.jsonl").write_text("\n".join(map(json.dumps, more)))
+    labelled.import_file(tmp_path / "more.jsonl")
+    assert hashed("dpo") == judged
+    asked = [prompt for prompt in labelled.prompts(Split.TRAIN) if not prompt.tags]
+    assert len(asked) == len(before) + 1
+    assert hashed("ppo") == sha256(prompt.id for prompt in asked)
 
 
 LONGEST = 120
