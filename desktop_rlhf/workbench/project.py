@@ -267,6 +267,10 @@ class Project:
             return False
         return self.run(run_id).status in (RunStatus.STOPPED, RunStatus.FAILED, RunStatus.INTERRUPTED)
 
+    def kept(self, run_id: str) -> bool:
+        """Whether a run left an adapter, or a checkpoint to go on from."""
+        return self.resumable(run_id) or any(adapter.run_id == run_id for adapter in self.adapters())
+
     def run(self, run_id: str) -> Run:
         """KeyError when there is none."""
         return self._store.runs.get(run_id)

@@ -160,6 +160,27 @@ def test_that_a_run_that_went_on_made_the_adapter_of_its_end(project, page):
     assert page.chain.text().startswith("the base → kind → kinder\n")
 
 
+def test_that_the_row_of_a_run_tells_whether_anything_of_it_was_kept(project, page):
+    store = Store.open(project.path / STORE_FILE)
+    for run_id, status in (
+        ("r-cut", RunStatus.INTERRUPTED),
+        ("r-held", RunStatus.STOPPED),
+        ("r-can", RunStatus.STOPPED),
+    ):
+        store.runs.add(Run(run_id, "ppo", {}, None, None, {}, {}))
+        store.runs.end(run_id, status)
+    store.close()
+    checkpoint = project.path / "checkpoints" / "r-can" / "000001"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "manifest.json").write_text("{}")
+    page.refresh()
+    told = [cells(page.runs, row)[2] for row in range(3)]
+    assert told == ["stopped, kept", "stopped, nothing kept", "interrupted, nothing kept"]
+    page.runs.selectRow(2)
+    assert "interrupted, nothing kept" in page.heading.text()
+    assert "ended before its first step" in page.curves.notes.text()
+
+
 def test_that_a_policy_adapter_can_be_sampled_from(qtbot, page):
     page.tables.setCurrentIndex(1)
     page.adapters.selectRow(row_of(page.adapters, "kinder"))

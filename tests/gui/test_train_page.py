@@ -245,6 +245,50 @@ def test_that_a_run_broken_off_is_resumed_with_one_click_and_watched(page, engin
     assert page.run.board.series("loss").values.tolist() == [0.5, 0.4]
 
 
+@pytest.fixture
+def add_ended(project):
+    """Stores a DPO run that ended early with nothing kept."""
+
+    def add(status: RunStatus, steps: int) -> None:
+        store = Store.open(project.path / STORE_FILE)
+        store.runs.add(Run("lost", "dpo", {}, None, None, (), {}))
+        store.runs.record("lost", [MetricPoint(step, "loss", 0.5) for step in range(1, steps + 1)])
+        store.runs.end("lost", status, "The program ended while it ran.")
+        store.close()
+
+    return add
+
+
+@pytest.mark.parametrize("status", [RunStatus.INTERRUPTED, RunStatus.STOPPED])
+def test_that_a_run_that_ended_before_its_first_step_says_why_it_cannot_go_on(qtbot, page, add_ended, status):
+    add_ended(status, steps=0)
+    page.refresh()
+    assert not page.run.go_on.isVisible()
+    assert page.run.notes.text().endswith("Nothing was kept to go on from: it ended before its first step.")
+    assert "is stored" not in page.run.sentence.text()
+    qtbot.waitUntil(lambda: page.run.board.status.text() == "")
+
+
+def test_that_a_run_that_ended_before_its_first_checkpoint_says_why_it_cannot_go_on(page, add_ended):
+    add_ended(RunStatus.INTERRUPTED, steps=1)
+    page.refresh()
+    assert page.run.notes.text().endswith("Nothing was kept to go on from: it left no checkpoint.")
+
+
+def test_that_a_run_that_can_go_on_does_not_say_that_nothing_was_kept(page, broken_off):
+    page.refresh()
+    assert "Nothing was kept" not in page.run.notes.text()
+
+
+def test_that_points_are_promised_only_while_a_run_may_bring_some(qtbot, page, engines):
+    command = begin(page, engines)
+    status = page.run.board.status
+    qtbot.waitUntil(lambda: status.text() == "The first points come after the first step.")
+    page.take_news(JobEnded(command.job_id, RunStatus.INTERRUPTED, "It was broken off.", run_id="run"))
+    qtbot.waitUntil(lambda: status.text() == "")
+    assert page.run.notes.text().endswith("it ended before its first step.")
+
+
 def test_that_a_run_that_completed_is_not_offered_to_be_resumed(page, add_adapter):
     add_adapter("kind", AdapterKind.POLICY)
     page.refresh()

@@ -100,6 +100,7 @@ class CurveBoard(QWidget):
         self._timer.timeout.connect(self._redraw)
         self._dirty = False
         self.reading = False
+        self.live = True
         self.set_metrics(metrics)
 
     def set_metrics(self, metrics: Sequence[Metric]) -> None:
@@ -144,6 +145,11 @@ class CurveBoard(QWidget):
         self.reading = reading
         self._touch(0)
 
+    def set_live(self, live: bool) -> None:
+        """Say whether more points may come; of a run that ended none do."""
+        self.live = live
+        self._touch(0)
+
     def clear(self) -> None:
         self.load({})
 
@@ -185,7 +191,7 @@ class CurveBoard(QWidget):
         for panel in self.panels:
             panel.redraw()
         empty = not any(len(series) for series in self._series.values())
-        waits = "The first points come after the first step." if empty else ""
+        waits = "The first points come after the first step." if empty and self.live else ""
         self.status.setText("Reading the curves…" if self.reading else waits)
         self.export.setEnabled(not empty and not self.reading)
 

@@ -40,6 +40,7 @@ ENDINGS = {
     RunStatus.FAILED: "failed; nothing that was stored before it is lost.",
     RunStatus.INTERRUPTED: "was cut short.",
 }
+EARLY = (RunStatus.STOPPED, RunStatus.FAILED, RunStatus.INTERRUPTED)
 
 
 class LiveRun(QWidget):
@@ -60,6 +61,7 @@ class LiveRun(QWidget):
         self.run_id: str | None = None
         self.paused = False
         self._resumable = False
+        self._made_nothing = False  # it ended early and left no adapter
         self._title = ""
         self._stored: tuple[str, RunStatus, str] | None = None  # what is shown and will not change any more
         self._progress = QProgressBar()
@@ -116,9 +118,16 @@ class LiveRun(QWidget):
         self._wait(job_id)
 
     def offer_to_resume(self, project: Project) -> None:
-        """Say whether the run that is shown and has ended can go on."""
+        """Say whether the run that is shown and has ended can go on, and why there is nothing to go on from."""
         self._resumable = self.run_id is not None and project.resumable(self.run_id)
+        if self._made_nothing and not self._resumable:
+            self._note(f"Nothing was kept to go on from: it {self._why_nothing(project)}.")
         self._controls()
+
+    def _why_nothing(self, project: Project) -> str:
+        run_id, names = self.run_id, [metric.name for metric in self.board.metrics]
+        stepped = run_id is not None and any(project.points(run_id, name, most=1) for name in names)
+        return "left no checkpoint" if stepped else "ended before its first step"
 
     def resume(self, project: Project, run: Run, spec: type[AlgorithmSpec]) -> None:
         """Have a stored run go on and follow it, with the curves it has."""
@@ -142,12 +151,15 @@ class LiveRun(QWidget):
         same, self.run_id = self.run_id == run.id, run.id
         self._clear(spec, keep_curves=same)
         self._stored = stored
+        made = any(adapter.run_id == run.id for adapter in project.adapters())
+        self._made_nothing = run.status in EARLY and not made
+        self.board.set_live(run.status is RunStatus.RUNNING)
         self._reader.start(project, run.id, [metric.name for metric in spec.metrics])
         self.board.set_reading(self._reader.busy)
         samples = project.samples(run.id)
         self.samples.load(samples)
         self._said.setVisible(bool(samples))
-        self.sentence.setText(f"{self._title} {ENDINGS[run.status]}")
+        self.sentence.setText(self._ending(run.status))
         self.detail.setText(f"Started {moment(run.created_at)}.")
         for sentence in project.notes(run.id):
             self._note(sentence)
@@ -213,8 +225,9 @@ class LiveRun(QWidget):
         self.job_id = None
         self.run_id = news.run_id or self.run_id
         self.paused = False
-        kept = news.status is not RunStatus.STOPPED or news.adapter_id is not None
-        self.sentence.setText(f"{self._title} {ENDINGS[news.status] if kept else 'was stopped before it began.'}")
+        self._made_nothing = news.status in EARLY and news.adapter_id is None
+        self.board.set_live(False)
+        self.sentence.setText(self._ending(news.status))
         self.detail.setText("")
         if news.status is RunStatus.FAILED and news.reason:
             self.banner.say(news.reason, news.next_step, news.traceback)
@@ -223,9 +236,14 @@ class LiveRun(QWidget):
         self._controls()
         self.ended.emit(news)
 
+    def _ending(self, status: RunStatus) -> str:
+        never_began = status is RunStatus.STOPPED and self._made_nothing
+        return f"{self._title} {'was stopped before it began.' if never_began else ENDINGS[status]}"
+
     def _clear(self, spec: type[AlgorithmSpec], *, keep_curves: bool = False) -> None:
         self._title, self._stored = spec.title, None
-        self.paused = self._resumable = False
+        self.paused = self._resumable = self._made_nothing = False
+        self.board.set_live(True)
         self._reader.stop()
         self._meanwhile.clear()
         self.board.set_metrics(spec.metrics)

@@ -19,6 +19,11 @@ STATUS_WORDS = {
     RunStatus.FAILED: "failed",
     RunStatus.INTERRUPTED: "interrupted",
 }
+NOTHING_KEPT = {
+    RunStatus.STOPPED: "stopped, nothing kept",
+    RunStatus.INTERRUPTED: "interrupted, nothing kept",
+}
+"""Of runs that left neither an adapter nor a checkpoint to go on from."""
 
 
 def number(value: float) -> str:

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.curves.held_out import HeldOutCard
 from desktop_rlhf.gui.curves.live_run import LiveRun
-from desktop_rlhf.gui.curves.wording import STATUS_WORDS, counted, listed, moment, number
+from desktop_rlhf.gui.curves.wording import NOTHING_KEPT, STATUS_WORDS, counted, listed, moment, number
 from desktop_rlhf.gui.forms.page_frame import Folded, card, row, scrolling_column
 from desktop_rlhf.gui.widgets.controls import button
 from desktop_rlhf.gui.widgets.text import Fact, label
@@ -119,7 +119,7 @@ class RunsPage(QWidget):
         self._adapters = {adapter.id: adapter for adapter in adapters}
         made = {adapter.run_id: adapter for adapter in reversed(adapters)}  # the newest, of a run that went on
         by_id = {run.id: run for run in runs}
-        _fill(self.runs, [(run.id, _run_cells(run, made.get(run.id), self._name)) for run in runs])
+        _fill(self.runs, [(run.id, self._run_cells(run, made.get(run.id))) for run in runs])
         _fill(self.adapters, [(a.id, _adapter_cells(a, by_id.get(a.run_id), self._name)) for a in adapters])
         self.empty.setVisible(not runs)
         self.to_train.setVisible(not runs)
@@ -137,6 +137,21 @@ class RunsPage(QWidget):
             return BASE
         adapter = self._adapters.get(adapter_id)
         return adapter.name if adapter else "an adapter that is gone"
+
+    def _run_cells(self, run: Run, adapter: Adapter | None) -> tuple[str, ...]:
+        spec = SPECS.get(run.algorithm)
+        return (
+            spec.title if spec else run.algorithm,
+            moment(run.created_at),
+            self._status(run),
+            _judgements(run),
+            adapter.name if adapter else "–",
+            self._name(run.parent_adapter_id),
+        )
+
+    def _status(self, run: Run) -> str:
+        nothing = NOTHING_KEPT.get(run.status)
+        return nothing if nothing and not self._project.kept(run.id) else STATUS_WORDS[run.status]
 
     def _run_selected(self) -> None:
         run_id = _selected(self.runs)
@@ -160,7 +175,7 @@ class RunsPage(QWidget):
         spec = SPECS.get(run.algorithm)
         adapter = self._adapters.get(self._adapter_id or "")
         title = spec.title if spec else run.algorithm
-        self.heading.setText(f"{title}, {STATUS_WORDS[run.status]}, {moment(run.created_at)}")
+        self.heading.setText(f"{title}, {self._status(run)}, {moment(run.created_at)}")
         self.chain.setText(self._chain(run, adapter))
         self.sample.setVisible(adapter is not None and adapter.kind is AdapterKind.POLICY)
         self.held_out.show_report(run.report)
@@ -206,18 +221,6 @@ class RunsPage(QWidget):
 
     def _go_to_reward(self) -> None:
         self.go_to.emit("reward")
-
-
-def _run_cells(run: Run, adapter: Adapter | None, name_of: _NameOf) -> tuple[str, ...]:
-    spec = SPECS.get(run.algorithm)
-    return (
-        spec.title if spec else run.algorithm,
-        moment(run.created_at),
-        STATUS_WORDS[run.status],
-        _judgements(run),
-        adapter.name if adapter else "–",
-        name_of(run.parent_adapter_id),
-    )
 
 
 def _judgements(run: Run) -> str:
