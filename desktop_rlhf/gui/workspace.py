@@ -92,6 +92,7 @@ class Workspace(QWidget):
         self._rail.help.connect(self.help)
         self._banner = Banner("engine-banner", "Start the engine again")
         self._banner.retry.connect(engine.start)
+        self._notice = Banner("workspace-banner")  # of what the engine has no part in
         self._stack = QStackedWidget()
         self._pages: dict[str, Page] = {}
         self.strip = JobStrip()
@@ -104,6 +105,7 @@ class Workspace(QWidget):
         right = QVBoxLayout()
         right.setSpacing(0)
         right.addWidget(self._banner)
+        right.addWidget(self._notice)
         right.addWidget(self._stack, 1)
         row = QHBoxLayout()
         row.setSpacing(0)
@@ -177,8 +179,9 @@ class Workspace(QWidget):
         try:
             written = self.project.export(what, path)
         except WorldError as error:
-            self._banner.show_error(error)
+            self._notice.show_error(error)
             return
+        self._notice.hide()
         self.strip.toast.say(f"Wrote {written:,} {what} to {path.name}.")
 
     def leave(self) -> None:
@@ -192,7 +195,7 @@ class Workspace(QWidget):
 
     def show_error(self, error: WorldError) -> None:
         """Show an error that no page showed."""
-        self._banner.show_error(error)
+        self._notice.show_error(error)
 
     def _sample_from(self, adapter_id: str) -> None:
         label = self.page("label")

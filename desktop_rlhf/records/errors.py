@@ -48,7 +48,7 @@ class ModelFolderError(WorldError):
 
 
 class NotEnoughDataError(WorldError):
-    """A stage was asked to learn from fewer comparisons than it can use."""
+    """There is less than what was asked for can use: comparisons to learn from, prompts, or rows to export."""
 
 
 class DiskFullError(WorldError):

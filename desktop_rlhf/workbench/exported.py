@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from desktop_rlhf.comparisons.pairs import preference_group
 from desktop_rlhf.comparisons.single import is_single, label_of
@@ -15,12 +16,30 @@ from desktop_rlhf.prompts.files import (
     write_prompts,
 )
 from desktop_rlhf.records.comparisons import PreferenceGroup
+from desktop_rlhf.records.errors import NotEnoughDataError
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.training_data import judgements
 
+FROM_FILES = "They come from imported files; what was chosen side by side is exported as comparisons."
+NOTHING = {
+    "prompts": ("There are no prompts to export.", "Import some first."),
+    "comparisons": ("There are no comparisons with a winner to export.", "Label some, or import some, first."),
+    "demonstrations": (
+        "There are no demonstrations to export, which are completions given as what to write.",
+        FROM_FILES,
+    ),
+    "judgements": (
+        "There are no judgements to export, which are single completions called good or bad.",
+        FROM_FILES,
+    ),
+}
+"""Why there is no file, and a next step, where a project holds nothing of a kind."""
+
+T = TypeVar("T")
+
 
 def _prompts(store: Store, path: Path) -> int:
-    prompts = store.prompts.all()
+    prompts = _some("prompts", store.prompts.all())
     write_prompts(path, prompts)
     return len(prompts)
 
@@ -34,20 +53,27 @@ def _comparisons(store: Store, path: Path) -> int:
         if isinstance(group, PreferenceGroup)
         for better, worse in group.pairs
     ]
-    write_preferences(path, rows)
+    write_preferences(path, _some("comparisons", rows))
     return len(rows)
 
 
 def _demonstrations(store: Store, path: Path) -> int:
-    rows = [row for row in _singles(store) if row.label is None]
+    rows = _some("demonstrations", [row for row in _singles(store) if row.label is None])
     write_completions(path, rows)
     return len(rows)
 
 
 def _judgements(store: Store, path: Path) -> int:
-    rows = [row for row in _singles(store) if row.label is not None]
+    rows = _some("judgements", [row for row in _singles(store) if row.label is not None])
     write_completions(path, rows)
     return len(rows)
+
+
+def _some(what: str, rows: list[T]) -> list[T]:
+    """The rows, of which there has to be one: an empty file would look like a success."""
+    if not rows:
+        raise NotEnoughDataError(*NOTHING[what])
+    return rows
 
 
 def _singles(store: Store) -> list[CompletionRow]:

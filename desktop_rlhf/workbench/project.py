@@ -157,6 +157,7 @@ class Project:
         - ``judgements``:     of single completions, as TRL's conversational unpaired preference JSONL.
 
         Raises:
+            NotEnoughDataError: there is nothing of this kind; no file is written.
             BadInputError: the file's ending does not suit.
             DiskFullError: it could not be written.
         """

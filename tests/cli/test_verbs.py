@@ -242,6 +242,16 @@ def test_that_demonstrations_and_judgements_go_in_and_out_by_verbs(project, verb
     assert (status, "learn_from cannot be" in answer["error"]) == (1, True)
 
 
+@pytest.mark.parametrize("what", ["prompts", "comparisons", "demonstrations", "judgements"])
+def test_that_exporting_what_there_is_none_of_is_an_error_and_writes_no_file(
+    tmp_path, tiny_model_path, verb, what
+) -> None:
+    verb("new", tmp_path / "project", "--base-model", tiny_model_path, "--no-starter-prompts")
+    status, answer = verb("export", tmp_path / "project", tmp_path / "out.jsonl", "--what", what)
+    assert (status, answer["error"].startswith(f"There are no {what}"), bool(answer["next_step"])) == (1, True, True)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_that_an_estimate_is_told_in_words_and_figures_and_trains_nothing(sampled, verb, capfd) -> None:
     assert verb("label", sampled, "--judge-command", judge())[1]["judged"] == 10
     words = ("estimate", sampled, "dpo", "--set", "epochs=3", "--set", "lora_rank=4")

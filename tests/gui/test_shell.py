@@ -183,6 +183,22 @@ def test_that_exporting_says_how_much_was_written(opened, tmp_path, monkeypatch)
     assert text_of(opened, "strip-toast") == f"Wrote {count:,} prompts to out.jsonl."
 
 
+@pytest.mark.parametrize(("what", "means"), [("demonstrations", "what to write"), ("judgements", "good or bad")])
+def test_that_exporting_what_there_is_none_of_says_so_and_writes_no_file(opened, tmp_path, monkeypatch, what, means):
+    path = tmp_path / "out.jsonl"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args: (str(path), ""))
+    opened.workspace.export(what)
+    assert not path.exists()
+    assert text_of(opened, "strip-toast") == ""
+    told = text_of(opened, "workspace-banner-sentence")
+    assert told.startswith(f"There are no {what} to export")
+    assert means in told
+    assert not opened.findChild(QWidget, "workspace-banner-retry").isVisible()
+    opened.workspace.export("prompts")
+    assert path.exists()
+    assert not opened.findChild(QWidget, "workspace-banner").isVisible()
+
+
 def test_that_an_engine_that_failed_can_be_started_from_the_banner(opened, engines, qtbot):
     engines[-1].have_it(lambda: engines[-1].say(EngineFailed("The model is gone.", "Bring it back.", "Traceback")))
     engines[-1].shutdown()
