@@ -9,7 +9,7 @@ import torch
 from desktop_rlhf.adapters.training import TrainingInputs
 from desktop_rlhf.workbench.sample_of_data import Example, Whole
 
-MODEL = SimpleNamespace(fused=object(), device=torch.device("cpu"))
+MODEL = SimpleNamespace(fused=object(), packs=True, device=torch.device("cpu"))
 
 
 def whole(tokens, batch: int = 2, most: int = 512, name: str = "groups", bad: int = 0):
