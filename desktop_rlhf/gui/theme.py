@@ -130,7 +130,8 @@ QLineEdit, QPlainTextEdit, QTextEdit, QTextBrowser, QListView, QTableView, QTree
 QLineEdit { padding: 5px 8px; min-height: 20px; }
 QComboBox { background: $raised; border: 1px solid $line; border-radius: 6px; padding: 5px 8px; min-height: 20px; }
 QComboBox:hover { border-color: $muted; }
-QComboBox:focus { border: 2px solid $accent; padding: 4px 7px; }
+/* Qt measures the list that drops down by this padding too: were it another in focus, the last entry had no room. */
+QComboBox:focus { border: 2px solid $accent; padding: 5px 7px; min-height: 18px; }
 QComboBox:disabled { color: $muted; }
 QComboBox::drop-down { border: none; width: 22px; }
 QComboBox::down-arrow { image: url("$arrow"); width: 12px; height: 12px; }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import QPixmap, QTextDocument
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from desktop_rlhf.gui import theme
 from desktop_rlhf.gui.notes import NOTES, PICTURE_WIDTH, NoteDialog
+from desktop_rlhf.gui.widgets.controls import choice
 
 
 def contrast(one: str, other: str) -> float:
@@ -27,6 +29,28 @@ def test_that_every_text_can_be_read_on_every_ground(colours):
             assert contrast(text, ground) >= 4.5, (text, ground)
     assert contrast(colours.accent_text, colours.accent) >= 4.5
     assert all(contrast(curve, colours.surface) >= 3 for curve in colours.curves)
+
+
+@pytest.mark.parametrize("colours", [theme.LIGHT, theme.DARK], ids=lambda colours: colours.name)
+@pytest.mark.parametrize("count", [1, 3, 12])
+@pytest.mark.qt_log_ignore("raise", "grabbing the keyboard", extend=True)  # the offscreen platform, of every list
+def test_that_a_list_that_drops_down_shows_its_last_entry(qtbot, qapp, colours, count):
+    theme.apply(qapp, colours)
+    box = choice("box", "Something", [(f"entry {number}", number) for number in range(count)])
+    page = QWidget()
+    QVBoxLayout(page).addWidget(box)
+    qtbot.addWidget(page)
+    page.show()
+    page.activateWindow()
+    qtbot.waitUntil(page.isActiveWindow)
+    box.setFocus()
+    box.showPopup()
+    view = box.view()
+    qtbot.waitUntil(view.isVisible)
+    last = view.visualRect(view.model().index(count - 1, 0))
+    assert last.top() >= 0
+    assert last.bottom() < view.viewport().height()
+    box.hidePopup()
 
 
 @pytest.mark.parametrize("name", NOTES)
