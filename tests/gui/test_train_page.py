@@ -232,6 +232,20 @@ def broken_off(project, add_adapter):
     return "broken"
 
 
+def test_that_the_key_that_starts_a_run_pressed_again_does_nothing_to_it(qtbot, page, engines):
+    page.activateWindow()
+    qtbot.waitUntil(page.isActiveWindow)
+    page.start.setFocus()
+    qtbot.keyClick(page.start, Qt.Key.Key_Space)
+    (command,) = engines[-1].commands
+    page.take_news(JobStarted(command.job_id, "Training", "run"))
+    for key in (Qt.Key.Key_Space, Qt.Key.Key_Return):
+        qtbot.keyClick(page.focusWidget(), key)
+    assert engines[-1].asked == [("submit", command)]
+    qtbot.keyClick(page.focusWidget(), Qt.Key.Key_Tab)
+    assert page.focusWidget() is page.run.pause
+
+
 def test_that_a_run_broken_off_is_resumed_with_one_click_and_watched(page, engines, broken_off):
     page.refresh()
     assert page.run.go_on.isVisible()

@@ -140,6 +140,7 @@ class LiveRun(QWidget):
         self.job_id, self._resumable = job_id, False
         self.sentence.setText(f"{self._title} waits for its turn.")
         self._progress.setRange(0, 0)
+        self.setFocus()  # the button that was pressed goes out of use, and the focus would walk on from it to Stop
         self._controls()
 
     def show_stored(self, project: Project, run: Run, spec: type[AlgorithmSpec]) -> None:
