@@ -197,9 +197,13 @@ PROBES = (
     Probe(
         "soak",
         tuple(
-            Figure(f"growth in 100 updates of PPO{how}, {model} model", "MB", (model, slope), 1.0)
+            Figure(f"{what}, {model} model", "MB", (model, place), 1.0)
             for model in ("tiny", "starter")
-            for how, slope in (("", "slope"), (" by least squares", "slope_by_least_squares"))
+            for what, place in (
+                ("growth in 100 updates of PPO", "slope"),
+                ("growth in 100 updates of PPO by least squares", "slope_by_least_squares"),
+                ("left by a second run of PPO", "left_by_second_mb"),
+            )
         ),
     ),
     Probe(

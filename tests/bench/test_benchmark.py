@@ -20,12 +20,14 @@ from bench.driver import Pairing, probed
 from bench.inputs import Inputs, spread
 from bench.ours import load, prompts
 from bench.plan import NAMES, PROBES, SMALL, WORKS, Figure, Probe
+from bench.probes import long_run
 from bench.probes.estimate import ALL_PROGRESS, Heard, by_stage, carried_out, differences
 from bench.probes.figures import spread as quantiles
 from bench.probes.labelling import Part, Seen, part, slower, summary
 from bench.probes.lateness import with_swallowed
 from bench.probes.session import Keys, prepared
 from bench.probes.soak import growth, least_squares
+from bench.probes.soak import summary as soak_summary
 from bench.processes import Measured, ProcessFailedError, measured, said
 from desktop_rlhf.records.errors import NotEnoughDataError
 from desktop_rlhf.records.runs import RunStatus
@@ -292,6 +294,39 @@ def test_that_a_step_near_the_end_shows_in_the_least_squares_alone():
     mb = [LEVEL + STEP * (update >= 45) for update in range(50)]
     assert growth(mb) == 0.0
     assert least_squares(mb) > 1.0
+
+
+def soaked(**mb: float) -> dict[str, Any]:
+    return {"mb": [LEVEL] * 20, "kept_mb": [LEVEL] * 20, "allocated_mb": [LEVEL] * 20, "allocated_after_mb": 3, **mb}
+
+
+def test_that_what_a_run_leaves_is_what_the_second_adds_without_what_is_free():
+    found = soak_summary(
+        {
+            "before": {"mb": 100, "allocated_mb": 1},
+            "first": soaked(after_mb=150, given_back_mb=110),
+            "second": soaked(after_mb=170, given_back_mb=110.5),
+            "garbage": 0,
+        }
+    )
+    assert found["left_by_second_mb"] == 0.5
+    assert found["left_mb"] == [50, 70]
+    (soak,) = (probe for probe in PROBES if probe.name == "soak")
+    told = [rows.of_figure("soak", figure, {"tiny": found, "starter": found}) for figure in soak.figures]
+    assert not any(row.note for row in told)
+
+
+def test_that_what_is_free_is_given_back_after_the_end_of_a_run_is_read(tiny_model_path: Path, monkeypatch):
+    """What is held is played: 2 MB more at each look, and 100 MB less once all that is free was given back."""
+    held = iter(range(0, 1000, 2))
+    given_back: list[int] = []
+    monkeypatch.setattr(long_run, "held_mb", lambda: next(held) - 100 * len(given_back))
+    monkeypatch.setattr(long_run, "give_back", lambda: given_back.append(1))
+    with prepared(judged=8, base_model=tiny_model_path) as project:
+        soak = long_run.Soak(project)
+        found = soak.run("reward", epochs=1, max_length=4096)
+        soak.close()
+    assert found["given_back_mb"] == found["after_mb"] + 2 - 100
 
 
 def test_that_the_json_holds_every_row_with_its_unit_direction_and_goal(side, tmp_path: Path):

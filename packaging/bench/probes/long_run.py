@@ -50,7 +50,7 @@ class Soak:
 
         ``mb`` is without garbage, and without what the allocator keeps though it is free, which swings by tens of MB
         from step to step; ``kept_mb`` is with both. ``after_mb`` is what the program itself leaves: nothing is given
-        back before it is read.
+        back before it is read. ``given_back_mb`` is read after that, as ``mb`` is.
         """
         self._mb, self._kept_mb, self._allocated_mb, self._ended = [], [], [], None
         self._engine.submit(StartRun(algorithm, algorithm, settings, reward_adapter_id=reward))
@@ -58,13 +58,16 @@ class Soak:
         ended = self._ended
         if ended is None or ended.status is not RunStatus.COMPLETED:
             raise RuntimeError(f"{algorithm} failed: {ended.reason + ended.traceback if ended else ''}")
+        after_mb, allocated_after_mb = held_mb(), allocated_mb()
+        give_back()
         return {
             "adapter_id": ended.adapter_id,
             "mb": self._mb,
             "kept_mb": self._kept_mb,
             "allocated_mb": self._allocated_mb,
-            "after_mb": held_mb(),
-            "allocated_after_mb": allocated_mb(),
+            "after_mb": after_mb,
+            "given_back_mb": held_mb(),
+            "allocated_after_mb": allocated_after_mb,
         }
 
     def close(self) -> None:
@@ -73,8 +76,7 @@ class Soak:
     def _hear(self, news: News) -> None:
         if isinstance(news, RunSaid) and isinstance(news.event, StepTaken):
             self._kept_mb.append(held_mb())
-            gc.collect()  # as the window does every two minutes
-            trim()
+            give_back()
             self._mb.append(held_mb())
             self._allocated_mb.append(allocated_mb())
         elif isinstance(news, EngineFailed):
@@ -104,8 +106,12 @@ class _Mallinfo2(ctypes.Structure):
 _LIBC = ctypes.CDLL(None)
 
 
-def trim() -> None:
-    """Have glibc give the system what is free; other libraries have no such call."""
+def give_back() -> None:
+    """Collect garbage, as the window does every two minutes, and have glibc give the system what is free.
+
+    Other libraries have no such call.
+    """
+    gc.collect()
     malloc_trim = getattr(_LIBC, "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(ctypes.c_size_t(0))
