@@ -68,9 +68,9 @@ def groups() -> tuple[PreferenceGroup, ...]:
 
 
 FUSED, PLAIN = (
-    SimpleNamespace(fused=fused, device=torch.device(device)) for fused, device in ((object(), "cpu"), (None, "cpu"))
+    SimpleNamespace(fused=fused, packs=True, device=torch.device(device)) for fused, device in ((object(), "cpu"), (None, "cpu"))
 )
-CARD = SimpleNamespace(fused=object(), device=torch.device("cuda"))
+CARD = SimpleNamespace(fused=object(), packs=True, device=torch.device("cuda"))
 
 
 def test_that_neighbours_share_a_forward_as_evenly_as_the_fewest_forwards_allow() -> None:
