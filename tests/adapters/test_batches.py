@@ -68,7 +68,8 @@ def groups() -> tuple[PreferenceGroup, ...]:
 
 
 FUSED, PLAIN = (
-    SimpleNamespace(fused=fused, packs=True, device=torch.device(device)) for fused, device in ((object(), "cpu"), (None, "cpu"))
+    SimpleNamespace(fused=fused, packs=True, device=torch.device(device))
+    for fused, device in ((object(), "cpu"), (None, "cpu"))
 )
 CARD = SimpleNamespace(fused=object(), packs=True, device=torch.device("cuda"))
 
