@@ -135,7 +135,21 @@ QComboBox:focus { border: 2px solid $accent; padding: 5px 7px; min-height: 18px;
 QComboBox:disabled { color: $muted; }
 QComboBox::drop-down { border: none; width: 22px; }
 QComboBox::down-arrow { image: url("$arrow"); width: 12px; height: 12px; }
-QAbstractSpinBox { min-height: 30px; }
+QAbstractSpinBox {
+    background: $surface; border: 1px solid $line; border-radius: 6px; padding: 3px 0 4px 8px; min-height: 20px;
+    selection-background-color: $accent; selection-color: $accent_text;
+}
+QAbstractSpinBox:focus { border: 2px solid $accent; padding: 2px 0 3px 7px; }
+QAbstractSpinBox:disabled { color: $muted; }
+QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {
+    subcontrol-origin: padding; width: 20px; height: 15px; border: none; background: transparent;
+}
+QAbstractSpinBox::up-button { subcontrol-position: top right; }
+QAbstractSpinBox::down-button { subcontrol-position: bottom right; }
+QAbstractSpinBox::up-button:hover, QAbstractSpinBox::down-button:hover { background: $raised; }
+QAbstractSpinBox::up-arrow { image: url("$arrow_up"); width: 10px; height: 10px; }
+QAbstractSpinBox::down-arrow { image: url("$arrow"); width: 10px; height: 10px; }
+QAbstractSpinBox::up-arrow:off, QAbstractSpinBox::down-arrow:off { image: none; }
 QAbstractSpinBox QLineEdit, QComboBox QLineEdit { border: none; padding: 0; background: transparent; }
 QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus, QTextBrowser:focus, QListView:focus, QTableView:focus,
 QTreeView:focus { border: 2px solid $accent; }
@@ -183,6 +197,17 @@ QMenu { background: $surface; border: 1px solid $line; padding: 4px; }
 QMenu::item { padding: 6px 24px; }
 QMenu::item:disabled { color: $muted; }
 QSplitter::handle { background: $line; }
+QSlider:horizontal { min-height: 18px; }
+QSlider::groove:horizontal { height: 4px; background: $line; border-radius: 2px; }
+QSlider::sub-page:horizontal { background: $accent; border-radius: 2px; }
+QSlider::handle:horizontal {
+    width: 12px; margin: -6px 0; background: $surface; border: 2px solid $accent; border-radius: 8px;
+}
+QSlider::handle:horizontal:hover { background: $accent; }
+QSlider::handle:horizontal:focus { background: $accent; border-color: $text; }
+QSlider::sub-page:horizontal:disabled { background: $muted; }
+QSlider::handle:horizontal:disabled { border-color: $muted; }
+QDialogButtonBox { dialogbuttonbox-buttons-have-icons: 0; }
 QScrollArea { border: none; }
 """)
 
@@ -201,7 +226,8 @@ def apply(app: QApplication, theme: Theme) -> None:
     app.setStyle("Fusion")
     app.setPalette(_palette(theme))
     colours = {key: value for key, value in vars(theme).items() if isinstance(value, str)}
-    app.setStyleSheet(_SHEET.substitute(colours, arrow=_drawing("arrow", theme), check=_drawing("check", theme)))
+    drawings = {name.replace("-", "_"): _drawing(name, theme) for name in ("arrow", "arrow-up", "check")}
+    app.setStyleSheet(_SHEET.substitute(colours, **drawings))
 
 
 def choice() -> str:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtCore import QUrl
+from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QPixmap, QTextDocument
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QDialogButtonBox,
+    QLineEdit,
+    QProxyStyle,
+    QSlider,
+    QStyle,
+    QVBoxLayout,
+    QWidget,
+)
 
 from desktop_rlhf.gui import theme
 from desktop_rlhf.gui.notes import NOTES, PICTURE_WIDTH, NoteDialog
+from desktop_rlhf.gui.widgets.brief_spin_box import BriefSpinBox
 from desktop_rlhf.gui.widgets.controls import choice
 
 
@@ -51,6 +60,54 @@ def test_that_a_list_that_drops_down_shows_its_last_entry(qtbot, qapp, colours, 
     assert last.top() >= 0
     assert last.bottom() < view.viewport().height()
     box.hidePopup()
+
+
+@pytest.fixture(params=[theme.LIGHT, theme.DARK], ids=lambda colours: colours.name)
+def dressed(request, qtbot, qapp):
+    """Shows a widget, without the focus, on a page of a theme; gives the theme and a picture of the widget."""
+    colours, pages = request.param, []
+    theme.apply(qapp, colours)
+
+    def show(widget):
+        page = QWidget()
+        pages.append(page)
+        QVBoxLayout(page).addWidget(widget)
+        qtbot.addWidget(page)
+        with qtbot.waitExposed(page):
+            page.show()
+        widget.clearFocus()
+        return colours, widget.grab().toImage()
+
+    return show
+
+
+def test_that_a_field_for_a_number_has_the_border_of_one_for_text(dressed):
+    colours, picture = dressed(BriefSpinBox())
+    assert picture.pixelColor(picture.width() // 2, 0).name() == colours.line
+    _, line = dressed(QLineEdit())
+    assert abs(line.height() - picture.height()) <= 2  # beside one another in a form
+
+
+def test_that_the_handle_of_a_slider_stands_out(dressed):
+    slider = QSlider(Qt.Orientation.Horizontal)
+    slider.setMaximumWidth(160)
+    colours, picture = dressed(slider)
+    seen = [picture.pixelColor(x, picture.height() // 2).name() for x in range(16)]  # it stands at the left end
+    assert max(contrast(colour, colours.window) for colour in seen) >= 3
+
+
+class WithIcons(QProxyStyle):
+    """As on a desktop that has icons on the buttons of dialogs, which the offscreen platform has not."""
+
+    def styleHint(self, hint, *args):
+        return hint == QStyle.StyleHint.SH_DialogButtonBox_ButtonsHaveIcons or super().styleHint(hint, *args)
+
+
+def test_that_the_buttons_of_a_dialog_have_no_icons_which_are_black_in_every_theme(dressed, qapp):
+    qapp.setStyle(WithIcons("Fusion"))
+    buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+    dressed(buttons)
+    assert buttons.button(QDialogButtonBox.StandardButton.Close).icon().isNull()
 
 
 @pytest.mark.parametrize("name", NOTES)

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 
 from desktop_rlhf.gui.forms.number_edit import NumberEdit, tidied, written
 from desktop_rlhf.gui.forms.page_frame import Folded
-from desktop_rlhf.gui.widgets.controls import button
+from desktop_rlhf.gui.widgets.controls import button, indent
 from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.errors import SpecError
 from desktop_rlhf.runs.spec import AlgorithmSpec, KnownSetting, Value, settings_of, with_settings
@@ -101,6 +101,7 @@ class _Field:
             spin.setMinimum(-SPIN_MAXIMUM if low is None else int(low))
             spin.setMaximum(SPIN_MAXIMUM if high is None else min(int(high), SPIN_MAXIMUM))
             spin.setMaximumWidth(160)
+            indent(spin)
             spin.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             spin.valueChanged.connect(changed)
             return spin

@@ -6,6 +6,8 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QSpinBox
 
+from desktop_rlhf.gui.widgets.controls import indent
+
 TAKE = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
 
 
@@ -21,6 +23,7 @@ class BriefSpinBox(QSpinBox):
     def __init__(self) -> None:
         super().__init__()
         self.setKeyboardTracking(False)
+        indent(self)
 
     def event(self, event: QEvent) -> bool:
         # Before the page's shortcuts are looked for, of which Enter may be one.
