@@ -128,6 +128,7 @@ QLineEdit, QPlainTextEdit, QTextEdit, QTextBrowser, QListView, QTableView, QTree
     selection-color: $accent_text;
 }
 QLineEdit { padding: 5px 8px; min-height: 20px; }
+QLineEdit > QToolButton { background: transparent; border: none; padding: 0; min-height: 0; }
 QComboBox { background: $raised; border: 1px solid $line; border-radius: 6px; padding: 5px 8px; min-height: 20px; }
 QComboBox:hover { border-color: $muted; }
 /* Qt measures the list that drops down by this padding too: were it another in focus, the last entry had no room. */

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import (
     QProxyStyle,
     QSlider,
     QStyle,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -108,6 +109,15 @@ def test_that_the_buttons_of_a_dialog_have_no_icons_which_are_black_in_every_the
     buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
     dressed(buttons)
     assert buttons.button(QDialogButtonBox.StandardButton.Close).icon().isNull()
+
+
+def test_that_the_cross_in_a_field_stands_in_the_middle_of_its_height(dressed):
+    line = QLineEdit("words")
+    line.setClearButtonEnabled(True)
+    _, picture = dressed(line)
+    cross = line.findChild(QToolButton).geometry()
+    assert cross.height() <= picture.height()
+    assert abs(cross.center().y() - line.rect().center().y()) <= 1
 
 
 @pytest.mark.parametrize("name", NOTES)
