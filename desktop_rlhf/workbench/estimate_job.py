@@ -32,6 +32,10 @@ ROUNDS = {"epochs": 1, "updates": 2}
 """Settings that say how often the same is done again, and how often it is when it is tried. What an update writes is as
 long as chance has it, so two of them are tried."""
 
+HELD_OUT = {"held_out_share": 0.3}
+"""Settings that say how much is only measured, and how much at least when it is tried. One or two examples take longer
+each than many that go through the model together."""
+
 Clock = Callable[[], float]
 
 
@@ -195,10 +199,11 @@ def _scaled(trial: _Trial, plan: _Trial, longer: float, rounds: float) -> dict[s
 
 
 def _tried(spec: LoraSpec, most: int = 2) -> LoraSpec:
-    """The same with few rounds."""
+    """The same with few rounds, and enough to measure where there is something."""
     settings = spec.as_settings()
     few = {name: min(few, most, int(settings[name])) for name, few in ROUNDS.items() if name in settings}
-    return with_settings(type(spec), settings | few)
+    held_out = {name: max(least, float(settings[name])) for name, least in HELD_OUT.items() if settings.get(name)}
+    return with_settings(type(spec), settings | few | held_out)
 
 
 def _rounds(spec: LoraSpec) -> float:
