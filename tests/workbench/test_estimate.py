@@ -10,6 +10,7 @@ import torch
 from desktop_rlhf.adapters.resident import Role
 from desktop_rlhf.records.errors import NotEnoughDataError
 from desktop_rlhf.records.runs import RunStatus
+from desktop_rlhf.reward.spec import RewardSpec
 from desktop_rlhf.runs.events import AdapterSaved, Planned, Progressed, StepTaken
 from desktop_rlhf.runs.stop import StopToken
 from desktop_rlhf.store.store import Store
@@ -259,6 +260,11 @@ def test_that_an_estimate_of_a_run_too_large_for_the_memory_names_a_setting_that
         list(estimate(bench, EstimateRun("e", "dpo", SMALL), StopToken()))
     assert not bench.model.attached
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(("share", "tried"), [(0.0, 0.0), (0.1, 0.3), (0.5, 0.5)])
+def test_that_a_trial_holds_enough_out_to_measure_on_and_nothing_where_the_run_holds_nothing_out(share, tried) -> None:
+    assert estimate_job._tried(RewardSpec(held_out_share=share)).held_out_share == tried
 
 
 def test_that_a_part_too_small_to_begin_with_is_made_larger(bench, monkeypatch) -> None:
