@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from desktop_rlhf.gui import theme
+from desktop_rlhf.gui.forms.spec_form import CalmSpinBox
 from desktop_rlhf.gui.notes import NOTES, PICTURE_WIDTH, NoteDialog
 from desktop_rlhf.gui.widgets.brief_spin_box import BriefSpinBox
 from desktop_rlhf.gui.widgets.controls import choice
@@ -87,6 +88,13 @@ def test_that_a_field_for_a_number_has_the_border_of_one_for_text(dressed):
     assert picture.pixelColor(picture.width() // 2, 0).name() == colours.line
     _, line = dressed(QLineEdit())
     assert abs(line.height() - picture.height()) <= 2  # beside one another in a form
+
+
+@pytest.mark.parametrize("kind", [BriefSpinBox, CalmSpinBox])
+def test_that_a_number_does_not_begin_at_the_border(dressed, kind):
+    box = kind()
+    dressed(box)
+    assert box.lineEdit().textMargins().left() >= 6
 
 
 def test_that_the_handle_of_a_slider_stands_out(dressed):

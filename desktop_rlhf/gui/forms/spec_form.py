@@ -39,6 +39,10 @@ SHORT_FOR = {
 class CalmSpinBox(QSpinBox):
     """Leaves the wheel to the page until a person is in the field."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        indent(self)
+
     def wheelEvent(self, event: QWheelEvent) -> None:
         if self.hasFocus():
             super().wheelEvent(event)
@@ -101,7 +105,6 @@ class _Field:
             spin.setMinimum(-SPIN_MAXIMUM if low is None else int(low))
             spin.setMaximum(SPIN_MAXIMUM if high is None else min(int(high), SPIN_MAXIMUM))
             spin.setMaximumWidth(160)
-            indent(spin)
             spin.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             spin.valueChanged.connect(changed)
             return spin
