@@ -72,13 +72,7 @@ def make_base(family: str):
         if family == "gemma3":
             return Gemma3ForCausalLM(Gemma3TextConfig(**windowed))
         if family == "llama":
-            return LlamaForCausalLM(
-                LlamaConfig(
-                    vocab_size=258, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-                    num_key_value_heads=2, max_position_embeddings=512, bos_token_id=0, eos_token_id=1, pad_token_id=1,
-                    tie_word_embeddings=True, initializer_range=0.2,
-                )
-            )  # fmt: skip
+            return LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True))
         return GPT2LMHeadModel(
             GPT2Config(
                 vocab_size=258, n_embd=32, n_layer=2, n_head=4, n_positions=512, bos_token_id=0, eos_token_id=1,

@@ -40,7 +40,7 @@ class PlainTrunk:
     def __init__(self, base: Any) -> None:
         self._trunk = base.base_model
         self._dtype = base.dtype
-        why = _told_by(base.config.get_text_config()) or self._told_apart(base)
+        why = _why_by_configuration(base.config.get_text_config()) or self._why_by_trial(base)
         self.packs = not why
         if why:
             logger.warning("each completion is computed behind a prompt of its own: %s", why)
@@ -82,8 +82,8 @@ class PlainTrunk:
         return states.flatten(0, 1).index_select(0, torch.cat(found).to(ids.device)).view(*ids.shape, -1)
 
     @torch.no_grad()
-    def _told_apart(self, base: Any) -> str:
-        """By trial, why the model's completions have to stand apart; nothing where they need not."""
+    def _why_by_trial(self, base: Any) -> str:
+        """Why the completions have to stand apart, as a small forward of each kind tells; empty where they need not."""
         prompt, lengths = TRIED
         count = prompt + sum(lengths)
         # From all over the vocabulary but its ends, where special tokens are.
@@ -100,8 +100,8 @@ class PlainTrunk:
         return "" if off <= allowed else f"in the model's forward they would see one another ({off:.2g})"
 
 
-def _told_by(config: Any) -> str:
-    """Why some layers would not look at a mask of [B, 1, T, T]; nothing where all of them do, as far as it is told."""
+def _why_by_configuration(config: Any) -> str:
+    """Why some layers would ignore a mask of [B, 1, T, T], as the configuration tells; empty where it tells of none."""
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
         other = sorted(set(kinds) - {FULL})
