@@ -42,8 +42,8 @@ Clock = Callable[[], float]
 def estimate(bench: Bench, command: EstimateRun, stop: StopToken, clock: Clock = time.perf_counter) -> Job:
     """Tell what a run with these settings would take; the store, the adapters and the model's role stay as they are.
 
-    The largest step is tried first, for the memory and to warm up; then a part of the data is gone through twice, and
-    the second time counts.
+    The largest step is tried first, for the memory; then a part of the data is gone through, and that counts. Before it
+    the part is gone through once to warm up, where the largest step is less than that.
 
     Args:
         clock: gives seconds.
@@ -70,7 +70,9 @@ def estimate(bench: Bench, command: EstimateRun, stop: StopToken, clock: Clock =
             whole = Whole.of(spec, inputs)
             once, counted = _tried(spec, most=1), _tried(spec)
             part = _part(once, whole, plan)
-            trials = [(once, _largest(once, whole, part)), (once, part), (counted, part)]
+            largest = _largest(once, whole, part)
+            warmed = len(largest.examples) >= len(part.examples)
+            trials = [(once, largest), *([] if warmed else [(once, part)]), (counted, part)]
             trial = _Trial(clock)
             for number, (tried, own) in enumerate(trials):
                 trial = _Trial(clock)

@@ -284,6 +284,22 @@ def test_that_a_part_too_small_to_begin_with_is_made_larger(bench, monkeypatch) 
     assert sizes[:4] == [12, 3, 6, 12]
 
 
+@pytest.mark.parametrize(("batch", "tried"), [(1, [1, 3, 3]), (3, [3, 3])])
+def test_that_a_part_is_gone_through_twice_where_the_largest_step_is_less(bench, monkeypatch, batch, tried) -> None:
+    sizes = []
+
+    def train(spec, inputs, stop):
+        yield Planned({"training": 1.0})
+        sizes.append(len(inputs.groups))
+        yield Progressed("training", 1.0, 1.0)
+
+    monkeypatch.setattr(estimate_job, "resolve", lambda spec: train)
+    monkeypatch.setattr("desktop_rlhf.workbench.sample_of_data.FEW", 3)
+    said = list(estimate(bench, EstimateRun("e", "dpo", {"batch_size": batch}), StopToken()))
+    assert estimate_in(said)
+    assert sizes == tried
+
+
 def test_that_memory_is_told_in_megabytes_where_the_system_tells() -> None:
     told = sys.platform == "linux"
     piece = b"x" * 1_000_000
