@@ -112,10 +112,18 @@ def fresh_llama():
 
 @pytest.fixture
 def fresh():
-    """Makes a tiny resident model of a family on a device, always the same."""
+    """Makes a tiny resident model of a family on a device, always the same, in the format that is asked for."""
+    import torch
+
     from desktop_rlhf.adapters.resident import ResidentModel
 
-    return lambda family, device: ResidentModel(make_base(family).to(device), _tokenizer())
+    def make(family: str, device: torch.device | str, dtype: torch.dtype = torch.float32) -> ResidentModel:
+        base = make_base(family)
+        for parameter in base.parameters():  # and not the angles of rotations, which are float32 in every model
+            parameter.data = parameter.data.to(dtype)
+        return ResidentModel(base.to(device), _tokenizer())
+
+    return make
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -262,13 +262,11 @@ class ResidentModel:
             self._layers = [(key, own) for key, own in self.base.named_modules() if isinstance(own, LoraLayer)]
         self._attached[name] = config
         self._own[name] = [
-            (f"{key}.{factor}.{name}.weight", getattr(layer, factor)[name].weight)
+            (f"{key}.{factor}.{name}.weight", _in_float32(getattr(layer, factor)[name]))
             for key, layer in self._layers
             for factor in FACTORS
             if name in getattr(layer, factor)
         ]
-        for _, parameter in self._own[name]:
-            parameter.data = parameter.data.float()  # peft takes the base's format, in which small steps are lost
         if self.fused is not None:
             self.fused.make_room(config.r)
         self.base.eval()
@@ -320,6 +318,12 @@ def hash_adapter(path: Path) -> str:
     shape = json.loads((path / CONFIG_FILE).read_text())
     digest.update(f"{shape['r']} {shape['lora_alpha']}".encode())
     return digest.hexdigest()
+
+
+def _in_float32(part: nn.Linear) -> nn.Parameter:
+    """The weight of a part of an adapter; peft takes the base's format for it, in which small steps are lost."""
+    part.weight = nn.Parameter(part.weight.detach().float())
+    return part.weight
 
 
 def _saved_key(key: str, name: str) -> str:
