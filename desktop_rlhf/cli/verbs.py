@@ -74,10 +74,11 @@ def import_file(arguments: argparse.Namespace) -> Result:
     with _opened(arguments.project) as project:
         report = project.import_file(arguments.file, Split.HELD_OUT if arguments.held_out else Split.TRAIN)
     text = (
-        f"{report.prompts} new prompts, {report.duplicates} known already, {report.comparisons} comparisons, "
-        f"{report.demonstrations} demonstrations, {report.judgements} judgements of single completions."
+        f"{report.rows} rows taken: {report.prompts} new prompts, {report.duplicates} known already, "
+        f"{report.comparisons} comparisons, {report.demonstrations} demonstrations, "
+        f"{report.judgements} judgements of single completions."
     )
-    return Result(text, dataclasses.asdict(report))
+    return Result(f"{text} {report.omission}".rstrip(), dataclasses.asdict(report) | {"rows": report.rows})
 
 
 def sample(arguments: argparse.Namespace) -> Result:

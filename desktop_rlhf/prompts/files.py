@@ -1,51 +1,36 @@
 """Files -> prompts, preferences and single completions, and back.
 
-A file is taken whole or not at all. Each format is read here into rows with their line numbers; what a row means is
-decided in ``rows``, so that TXT, CSV and JSONL cannot come to differ.
+A file is read a row at a time, so that a long one takes no more memory than a short one. Each format is read here into
+rows with their line numbers; what a row means is decided in ``rows``, so that TXT, CSV and JSONL cannot come to differ.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from desktop_rlhf.prompts.keys import plain_words
-from desktop_rlhf.prompts.rows import CompletionRow, PreferenceRow, Row, RowError, row_meaning
+from desktop_rlhf.prompts.rows import CompletionRow, Meaning, PreferenceRow, Row, RowError, UnusableRow, row_meaning
 from desktop_rlhf.records.errors import BadInputError
 from desktop_rlhf.records.prompts import Message, Prompt, Split
 
-LARGEST_BYTES = 256 * 2**20
+LARGEST_BYTES = 2**30
 _CSV_HEADER = ["prompt", "tags", "split"]
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and their full-width forms
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedFile:
-    """What a file holds, in its order. The prompts of the others are not repeated in ``prompts``.
-
-    Attributes:
-        completions: demonstrations, and completions that were called good or bad by themselves.
-    """
-
-    prompts: tuple[Prompt, ...]
-    preferences: tuple[PreferenceRow, ...]
-    completions: tuple[CompletionRow, ...] = ()
 
 
 # Reading
 
 
-def read_file(path: Path, split: Split = Split.TRAIN) -> ImportedFile:
-    """Read prompts and what was said of their completions.
+def read_file(path: Path, split: Split = Split.TRAIN) -> Iterator[Meaning]:
+    """Read prompts and what was said of their completions, a row at a time and in the file's order.
 
     The text is UTF-8, with or without a byte-order mark, with any line ends.
 
@@ -56,7 +41,8 @@ def read_file(path: Path, split: Split = Split.TRAIN) -> ImportedFile:
       user turn; ``tags`` and ``split`` may stand beside it.
 
     With ``chosen`` and ``rejected`` a row is a preference: both are texts or conversations, and where there is no
-    ``prompt`` it is what the two conversations share. With ``completion``, a text or an assistant turn, it is a
+    ``prompt`` it is what the two conversations share. Such conversations may be texts too, with ``Human:`` and
+    ``Assistant:`` before the turns, as HH-RLHF has them. With ``completion``, a text or an assistant turn, a row is a
     demonstration, and with ``label`` (true or false) beside that a judgement of this completion. ``messages``, a
     conversation that ends with an assistant turn, holds the prompt and the completion in one.
 
@@ -66,78 +52,88 @@ def read_file(path: Path, split: Split = Split.TRAIN) -> ImportedFile:
         split: of the prompts whose row does not name one.
 
     Raises:
-        BadInputError: the file or one of its rows cannot be used; names the file and the line.
+        BadInputError: the file or one of its rows cannot be used, or none of its rows says anything; names the file and
+            the line. What came before it was no part of a good file.
     """
-    text = _text_of(path)
-    prompts: list[Prompt] = []
-    preferences: list[PreferenceRow] = []
-    completions: list[CompletionRow] = []
+    _check_file(path)
+    some = False
+    unusable: UnusableRow | None = None
     try:
-        for line, row in _READERS[path.suffix.lower()](text):
-            taken = row_meaning(line, row, split, path.name)
-            if isinstance(taken, Prompt):
-                prompts.append(taken)
-            elif isinstance(taken, PreferenceRow):
-                preferences.append(taken)
+        for line, row in _READERS[path.suffix.lower()](_lines(path)):
+            meaning = row_meaning(line, row, split, path.name)
+            if isinstance(meaning, UnusableRow):
+                unusable = unusable or meaning
             else:
-                completions.append(taken)
+                some = True
+            yield meaning
+        if not some and unusable:
+            raise RowError(unusable.why, unusable.line)
     except RowError as error:
         raise BadInputError(
             f"“{path.name}”, line {error.line}: {error}", "Mend that line and import again; nothing was taken."
         ) from None
-    if not (prompts or preferences or completions):
+    if not some:
         raise BadInputError(f"“{path.name}” holds no prompts.", "Choose a file with at least one prompt.")
-    return ImportedFile(tuple(prompts), tuple(preferences), tuple(completions))
 
 
-def _text_of(path: Path) -> str:
+def _check_file(path: Path) -> None:
     if path.is_dir():
         raise BadInputError(f"“{path}” is a folder.", "Choose a file inside it.")
     if not path.exists():
         raise BadInputError(f"There is no file “{path}”.", "Check the name, or choose the file again.")
     if path.suffix.lower() not in _READERS:
         raise BadInputError(f"“{path.name}” is not of a kind that can be read.", "Use a .txt, .csv or .jsonl file.")
+    if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
+        raise BadInputError(
+            f"“{path.name}” is larger than {LARGEST_BYTES // 2**20} MiB, or not a plain file.",
+            "Import it in smaller files.",
+        )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines with their ends. Not ``splitlines``: U+2028 may stand inside a JSON string."""
     try:
-        if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
-            raise BadInputError(
-                f"“{path.name}” is larger than {LARGEST_BYTES // 2**20} MiB, or not a plain file.",
-                "Import it in smaller files.",
-            )
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            start = 0
+            for number, line in enumerate(file, start=1):
+                text = _decoded(line, f"“{path.name}”, line {number}", start)
+                yield from io.StringIO(text if start else text.removeprefix("\ufeff"), newline="")  # parted at "\r" too
+                start += len(line)
     except OSError as error:
         raise BadInputError(
             f"“{path.name}” cannot be read: {error.strerror}.", "Check that you may read it, then import again."
         ) from error
-    mark = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
+
+
+def _decoded(line: bytes, name: str, start: int) -> str:
+    """The text of a line that begins at the byte ``start`` of its file."""
     try:
-        text = data[mark:].decode("utf-8")
+        text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        at = mark + error.start
         raise BadInputError(
-            f"“{path.name}”, line {data[:at].count(10) + 1}: not UTF-8 text (byte {at} of the file, counted from 0).",
+            f"{name}: not UTF-8 text (byte {start + error.start} of the file, counted from 0).",
             "Save it as UTF-8 and import again; nothing was taken.",
         ) from None
     if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise BadInputError(f"“{path.name}”, line {line}: a NUL character.", "Save it as plain UTF-8 text.")
+        raise BadInputError(f"{name}: a NUL character.", "Save it as plain UTF-8 text.")
     return text
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, numbered from 1. Not ``splitlines``: U+2028 may stand inside a JSON string."""
-    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
+def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, without their ends, numbered from 1."""
+    for number, line in enumerate(lines, start=1):
         if plain_words(line):
-            yield number, line
+            yield number, line.rstrip("\r\n")
 
 
-def _txt_rows(text: str) -> Iterator[tuple[int, Row]]:
-    for number, line in _lines(text):
+def _txt_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
+    for number, line in _numbered(lines):
         yield number, {"prompt": line.strip()}
 
 
-def _csv_rows(text: str) -> Iterator[tuple[int, Row]]:
+def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(LARGEST_BYTES)  # the default refuses a cell of 128 KiB
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(lines, strict=True)
     header: list[str] | None = None
     start = 1
     try:
@@ -169,8 +165,8 @@ def _csv_row(header: list[str], cells: list[str], line: int) -> Row:
     return {name: cell if plain_words(cell) else None for name, cell in zip_longest(header, cells, fillvalue="")}
 
 
-def _jsonl_rows(text: str) -> Iterator[tuple[int, Row]]:
-    for number, line in _lines(text):
+def _jsonl_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
+    for number, line in _numbered(lines):
         try:
             row = json.loads(line, object_pairs_hook=_without_twins)
         except json.JSONDecodeError as error:
@@ -192,7 +188,7 @@ def _without_twins(items: list[tuple[str, Any]]) -> Row:
     return found
 
 
-_READERS: dict[str, Callable[[str], Iterator[tuple[int, Row]]]] = {
+_READERS: dict[str, Callable[[Iterable[str]], Iterator[tuple[int, Row]]]] = {
     ".txt": _txt_rows,
     ".csv": _csv_rows,
     ".jsonl": _jsonl_rows,

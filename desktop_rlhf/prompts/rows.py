@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, TypeAlias
 from uuid import uuid4
 
+from desktop_rlhf.prompts.dialogues import dialogue_turns, is_dialogue
 from desktop_rlhf.prompts.keys import plain_words
 from desktop_rlhf.records.prompts import Message, Prompt, Split
 
@@ -14,6 +16,8 @@ Row: TypeAlias = dict[str, Any]
 _Turns: TypeAlias = tuple[Message, ...]
 
 _ROLES = ("system", "user", "assistant")
+_SIDES = ("chosen", "rejected")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,19 @@ class CompletionRow:
     label: bool | None
 
 
-Meaning: TypeAlias = Prompt | PreferenceRow | CompletionRow
+@dataclass(frozen=True, slots=True)
+class UnusableRow:
+    """A preference that prefers nothing, or a dialogue that is no prompt with an answer: no reason to refuse its file.
+
+    Attributes:
+        why: a sentence.
+    """
+
+    line: int
+    why: str
+
+
+Meaning: TypeAlias = Prompt | PreferenceRow | CompletionRow | UnusableRow
 
 
 class RowError(Exception):
@@ -43,6 +59,10 @@ class RowError(Exception):
     def __init__(self, what: str, line: int = 0) -> None:
         super().__init__(what)
         self.line = line
+
+
+class _PrefersNothing(RowError):
+    """The row is written as it should be, and no pair for one prompt can be had from it."""
 
 
 def row_meaning(line: int, row: Row, split: Split, source: str) -> Meaning:
@@ -55,14 +75,27 @@ def row_meaning(line: int, row: Row, split: Split, source: str) -> Meaning:
     Raises:
         RowError: a field is missing or cannot be used; carries ``line``.
     """
+    row = {name: value for name, value in row.items() if value is not None or name == "label"}
+    dialogues = "prompt" not in row and all(is_dialogue(row.get(side)) for side in _SIDES)
     try:
-        return _meant(row, split, source)
+        return _meant(_with_turns(row) if dialogues else row, split, source)
     except RowError as error:
+        # Such dialogues come by the hundred thousand, and nobody can mend what a few of them say.
+        if dialogues or isinstance(error, _PrefersNothing):
+            return UnusableRow(line, str(error))
         raise RowError(str(error), line) from None
 
 
-def _meant(row: Row, split: Split, source: str) -> Meaning:
-    row = {name: value for name, value in row.items() if value is not None or name == "label"}
+def _with_turns(row: Row) -> Row:
+    """A row of two dialogues with their turns in the place of the texts."""
+    talks = {side: dialogue_turns(row[side]) for side in _SIDES}
+    for side, talk in talks.items():
+        if not talk[-1]["content"]:
+            raise RowError(f"“{side}” ends with an empty turn.")
+    return row | talks
+
+
+def _meant(row: Row, split: Split, source: str) -> Prompt | PreferenceRow | CompletionRow:
     if ("chosen" in row) != ("rejected" in row):
         raise RowError("“chosen” and “rejected” belong together, and one of them is missing.")
     if isinstance(row.get("prompt"), str):
@@ -82,9 +115,9 @@ def _meant(row: Row, split: Split, source: str) -> Meaning:
     prompt = Prompt(uuid4().hex, turns, _tags(row.get("tags", ())), _split(row.get("split", split)), source)
     if "chosen" not in row:
         return _completion_row(prompt, row) if row.keys() & {"completion", "messages"} else prompt
-    preference = PreferenceRow(prompt, *(_answer(row[name], turns, name) for name in ("chosen", "rejected")))
+    preference = PreferenceRow(prompt, *(_answer(row[side], turns, side) for side in _SIDES))
     if preference.chosen == preference.rejected:
-        raise RowError("“chosen” and “rejected” are the same.")
+        raise _PrefersNothing("“chosen” and “rejected” are the same.")
     return preference
 
 
@@ -126,9 +159,12 @@ def _turns(value: object, field: str) -> _Turns:
 def _shared(chosen: _Turns, rejected: _Turns) -> _Turns:
     """The turns with which both conversations begin: their prompt."""
     if chosen == rejected:
-        raise RowError("“chosen” and “rejected” are the same.")
+        raise _PrefersNothing("“chosen” and “rejected” are the same.")
     both = takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False))
-    return tuple(turn for turn, _ in both)
+    shared = tuple(turn for turn, _ in both)
+    if not len(chosen) == len(rejected) == len(shared) + 1:
+        raise _PrefersNothing("“chosen” and “rejected” differ in more than their last turn.")
+    return shared
 
 
 def _before_the_answer(turns: _Turns) -> _Turns:
@@ -153,7 +189,7 @@ def _answer(value: object, prompt: _Turns, field: str) -> str:
 def _text(value: object, field: str) -> str:
     if not isinstance(value, str):
         raise RowError(f"“{field}” has to be a text.")
-    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+    if _NO_TEXT.search(value):
         raise RowError(f"“{field}” holds a NUL or half a character (a lone surrogate).")
     return value
 

@@ -2,50 +2,79 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import uuid4
 
 from desktop_rlhf.comparisons.modes import PAIRWISE
 from desktop_rlhf.comparisons.single import single_judgement
-from desktop_rlhf.prompts.files import CompletionRow, ImportedFile, PreferenceRow
 from desktop_rlhf.prompts.keys import prompt_key
+from desktop_rlhf.prompts.rows import CompletionRow, Meaning, PreferenceRow, UnusableRow
 from desktop_rlhf.records.comparisons import Comparison, Outcome
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.prompts import Prompt
 from desktop_rlhf.store.store import Store
-from desktop_rlhf.workbench.views import ImportReport
+from desktop_rlhf.workbench.views import ImportReport, LeftOut
+
+LINES_NAMED = 5
+"""How many of the rows that were left out for one reason are named by their lines."""
 
 
-def take_in(store: Store, file: ImportedFile) -> ImportReport:
-    """Store all of a file or nothing; what stands there already, from this file or before it, is passed over."""
-    asked = [*file.prompts, *(row.prompt for row in file.preferences), *(row.prompt for row in file.completions)]
+def take_in(store: Store, rows: Iterable[Meaning]) -> ImportReport:
+    """Store what the rows of a file say as they are read, or nothing when that breaks off.
+
+    What stands there already, from this file or before it, is passed over.
+    """
+    came: Counter[str] = Counter()
+    lines: dict[str, list[int]] = defaultdict(list)
     with store.transaction():
-        new = store.prompts.add([(prompt, prompt_key(prompt)) for prompt in asked])
-        pairs = sum(_add_preference(store, row) for row in file.preferences)
-        added = [row for row in file.completions if _add_completion(store, row)]
-    shown = sum(row.label is None for row in added)
-    return ImportReport(new, len(asked) - new, pairs, shown, len(added) - shown)
+        for row in rows:
+            if isinstance(row, UnusableRow):
+                lines[row.why].append(row.line)
+            else:
+                came.update(_take_row(store, row))
+    return ImportReport(
+        prompts=came["prompts"],
+        duplicates=came["rows"] - came["prompts"],
+        comparisons=came["comparisons"],
+        demonstrations=came["demonstrations"],
+        judgements=came["judgements"],
+        left_out=_left_out(lines),
+    )
 
 
-def _add_preference(store: Store, row: PreferenceRow) -> bool:
-    prompt_id = _stored_id(store, row.prompt)
+def _left_out(lines: Mapping[str, Sequence[int]]) -> tuple[LeftOut, ...]:
+    return tuple(LeftOut(why, len(found), tuple(found[:LINES_NAMED])) for why, found in lines.items())
+
+
+def _take_row(store: Store, row: Prompt | PreferenceRow | CompletionRow) -> Mapping[str, int]:
+    """Store one row, and count what of it is new."""
+    prompt = row if isinstance(row, Prompt) else row.prompt
+    key = prompt_key(prompt)
+    came = {"rows": 1, "prompts": store.prompts.add([(prompt, key)])}
+    # The prompt with these words may have come before with another id, and for another use.
+    prompt_id = prompt.id if came["prompts"] else store.prompts.id_of(key) or prompt.id
+    if isinstance(row, PreferenceRow):
+        return came | {"comparisons": _add_preference(store, row, prompt_id)}
+    if isinstance(row, CompletionRow):
+        kind = "demonstrations" if row.label is None else "judgements"
+        return came | {kind: _add_completion(store, row, prompt_id)}
+    return came
+
+
+def _add_preference(store: Store, row: PreferenceRow, prompt_id: str) -> bool:
     if store.comparisons.holds_pair(prompt_id, row.chosen, row.rejected):
         return False
     _add(store, row.prompt, prompt_id, (row.chosen, row.rejected), PAIRWISE, Outcome.RANKED, (1, 2))
     return True
 
 
-def _add_completion(store: Store, row: CompletionRow) -> bool:
-    prompt_id = _stored_id(store, row.prompt)
+def _add_completion(store: Store, row: CompletionRow, prompt_id: str) -> bool:
     mode, outcome, ranks = single_judgement(row.label)
     if store.comparisons.holds_single(prompt_id, mode, outcome, row.completion):
         return False
     _add(store, row.prompt, prompt_id, (row.completion,), mode, outcome, ranks)
     return True
-
-
-def _stored_id(store: Store, prompt: Prompt) -> str:
-    """Of the prompt with these words, which may have come before with another id, and for another use."""
-    return store.prompts.id_of(prompt_key(prompt)) or prompt.id
 
 
 def _add(

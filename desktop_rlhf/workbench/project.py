@@ -141,7 +141,9 @@ class Project:
         self._store.prompts.add([(prompt, prompt_key(prompt)) for prompt in starter_prompts()])
 
     def import_file(self, path: Path, split: Split = Split.TRAIN) -> ImportReport:
-        """Take in prompts, and what was said of their completions, from a TXT, CSV or JSONL file; all of it or nothing.
+        """Take in prompts, and what was said of their completions, from a TXT, CSV or JSONL file, in one transaction.
+
+        Preferences that prefer nothing are left out and told of; a row that is wrong has the whole file refused.
 
         Raises:
             BadInputError: the file cannot be read; the project is as it was.

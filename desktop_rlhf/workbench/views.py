@@ -61,11 +61,33 @@ class LabelCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Rows of a file that were not taken for one reason.
+
+    Attributes:
+        why:   a sentence.
+        lines: of the first few.
+    """
+
+    why: str
+    rows: int
+    lines: tuple[int, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The reason with how many rows there were and where the first of them are."""
+        named = f"line{'' if self.rows == 1 else 's'} {', '.join(map(str, self.lines))}"
+        more = self.rows - len(self.lines)
+        return f"{self.why.removesuffix('.')} ({named}{f' and {more:,} more' if more else ''})."
+
+
+@dataclass(frozen=True, slots=True)
 class ImportReport:
     """What a file brought: new prompts, prompts that were there already, and what is new of the rest.
 
     Attributes:
         judgements: of single completions as good or bad.
+        left_out:   rows that were not taken, by reason.
     """
 
     prompts: int
@@ -73,6 +95,21 @@ class ImportReport:
     comparisons: int
     demonstrations: int = 0
     judgements: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows were taken; each has one prompt."""
+        return self.prompts + self.duplicates
+
+    @property
+    def omission(self) -> str:
+        """How many rows were left out and why, in sentences; empty when all were taken."""
+        if not self.left_out:
+            return ""
+        rows = sum(reason.rows for reason in self.left_out)
+        count = f"{rows:,} of {self.rows + rows:,} rows {'was' if rows == 1 else 'were'} left out."
+        return " ".join([count, *(reason.sentence for reason in self.left_out)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 from bench.plan import LEARNING_RATE, LORA, PAIRS_PER_STEP, PPO_EPOCHS, SEED, Lengths, Plan
 from desktop_rlhf.adapters.resident import ResidentModel
 from desktop_rlhf.prompts.files import read_file
+from desktop_rlhf.prompts.rows import PreferenceRow
 from desktop_rlhf.prompts.starter import starter_prompts
 from desktop_rlhf.records.errors import NotEnoughDataError
 from desktop_rlhf.records.prompts import Message, Prompt
@@ -95,7 +96,9 @@ class Inputs:
             NotEnoughDataError: it holds too few that fit.
         """
         found = []
-        for one in read_file(path).preferences:
+        for one in read_file(path):
+            if not isinstance(one, PreferenceRow):
+                continue
             sides = {"chosen_ids": one.chosen, "rejected_ids": one.rejected}
             row = self._row(one.prompt) | {side: self._model.completion_ids(text) for side, text in sides.items()}
             if _longest(row) <= self._plan.max_length:

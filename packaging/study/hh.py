@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,9 @@ from desktop_rlhf.adapters.base_models import base_model_folder
 from desktop_rlhf.adapters.training import fitting
 from desktop_rlhf.comparisons.pairs import split_by_prompt
 from desktop_rlhf.prompts.files import write_preferences
-from desktop_rlhf.prompts.rows import PreferenceRow, RowError, row_meaning
+from desktop_rlhf.prompts.rows import PreferenceRow
 from desktop_rlhf.records.comparisons import PreferenceGroup
 from desktop_rlhf.records.errors import BadInputError, WorldError
-from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.records.verdicts import wilson
 from desktop_rlhf.reward.spec import RewardSpec
 from desktop_rlhf.runs.spec import Value
@@ -34,60 +33,28 @@ LONGEST = 512
 """Tokens of a dialogue with its longer answer; what is longer is left out on both sides, for time."""
 SETTINGS: Mapping[str, Value] = {"max_length": LONGEST}
 SPEC = RewardSpec(max_length=LONGEST)
-_TURN = re.compile(r"\n\n(Human|Assistant):")
-_ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
-def turns(dialogue: str) -> list[dict[str, str]]:
-    """A dialogue of ``\\n\\nHuman:`` and ``\\n\\nAssistant:`` turns as a conversation."""
-    parts = _TURN.split(dialogue)[1:]
-    return [{"role": _ROLES[role], "content": text.strip()} for role, text in zip(parts[::2], parts[1::2], strict=True)]
+def imported(bench: Bench, path: Path, most: int | None) -> dict[str, int]:
+    """Bring the first ``most`` rows of a file into the project by way of the program's own import.
 
-
-def preferences(lines: Iterable[str], most: int | None) -> tuple[list[PreferenceRow], int]:
-    """The preferences of the first ``most`` rows, and how many of these rows cannot be used.
-
-    A row is used when its two dialogues differ in the last turn alone and the assistant has it.
-    """
-    rows: list[PreferenceRow] = []
-    unusable = 0
-    for number, line in enumerate(lines):
-        if number == most:
-            break
-        chosen, rejected = (turns(json.loads(line)[side]) for side in ("chosen", "rejected"))
-        row = {"prompt": chosen[:-1], "chosen": chosen, "rejected": rejected}
-        try:
-            taken = row_meaning(number, row, Split.TRAIN, "human pairs")
-        except RowError:
-            unusable += 1
-            continue
-        if isinstance(taken, PreferenceRow):
-            rows.append(taken)
-    return rows, unusable
-
-
-def read(path: Path, most: int | None) -> tuple[list[PreferenceRow], int]:
-    """See ``preferences``; the file is JSON Lines, gzipped or not.
+    Args:
+        path: JSON Lines, gzipped or not.
 
     Raises:
         BadInputError: the file is not there or is not of this form.
     """
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            return preferences(file, most)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"“{path}” could not be read as pairs of dialogues: {error!r}.") from error
-
-
-def imported(bench: Bench, path: Path, most: int | None) -> dict[str, int]:
-    """Bring the file into the project by way of the program's own import."""
 
     def make() -> dict[str, int]:
-        rows, unusable = read(path, most)
         file = bench.project.path / "human pairs.jsonl"
-        write_preferences(file, rows)
+        try:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as rows, file.open("wb") as copy:
+                copy.writelines(islice(rows, most))
+        except (OSError, EOFError) as error:
+            raise BadInputError(f"“{path}” could not be read: {error}.") from error
         report = bench.project.import_file(file)
-        return {"rows": len(rows) + unusable, "unusable": unusable, "comparisons": report.comparisons}
+        unusable = sum(reason.rows for reason in report.left_out)
+        return {"rows": report.rows + unusable, "unusable": unusable, "comparisons": report.comparisons}
 
     found: dict[str, int] = bench.remembered("human pairs", make)
     return found

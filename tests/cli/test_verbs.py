@@ -242,6 +242,16 @@ def test_that_demonstrations_and_judgements_go_in_and_out_by_verbs(project, verb
     assert (status, "learn_from cannot be" in answer["error"]) == (1, True)
 
 
+def test_that_an_import_says_which_rows_it_left_out(project, verb, tmp_path, capfd) -> None:
+    pairs = [{"prompt": "Is it?", "chosen": "Yes.", "rejected": other} for other in ("No.", "Yes.")]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    status, answer = verb("import", project, tmp_path / "pairs.jsonl")
+    assert (status, answer["rows"], answer["comparisons"]) == (0, 1, 1)
+    assert answer["left_out"] == [{"why": "“chosen” and “rejected” are the same.", "rows": 1, "lines": [2]}]
+    assert main(["import", str(project), str(tmp_path / "pairs.jsonl")]) == 0
+    assert "1 of 2 rows was left out. “chosen” and “rejected” are the same (line 2)." in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("what", ["prompts", "comparisons", "demonstrations", "judgements"])
 def test_that_exporting_what_there_is_none_of_is_an_error_and_writes_no_file(
     tmp_path, tiny_model_path, verb, what

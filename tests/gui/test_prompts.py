@@ -114,3 +114,17 @@ def test_that_demonstrations_and_judged_completions_are_counted(open_page, empty
     assert text_of(page, "prompts-toast") == f"Imported: {came}."
     assert text_of(page, "prompts-single") == "To learn from: 1 demonstration and 2 judged completions."
     assert text_of(page, "prompts-count") == "1 prompt · 0 held out"
+
+
+def test_that_rows_that_were_left_out_are_told_of_until_the_next_import(open_page, empty_project, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    pairs = [{"prompt": "Is it?", "chosen": "Yes.", "rejected": other} for other in ("No.", "Yes.")]
+    path.write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    page = open_page(empty_project)
+    told = page.findChild(QLabel, "prompts-left-out")
+    assert told.isHidden()
+    page.import_file(path)
+    assert not told.isHidden()
+    assert told.text() == "1 of 2 rows was left out. “chosen” and “rejected” are the same (line 2)."
+    page.import_file(tmp_path / "none.txt")
+    assert told.isHidden()

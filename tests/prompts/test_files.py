@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,18 +9,34 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from desktop_rlhf.prompts import files
-from desktop_rlhf.prompts.files import (
-    ImportedFile,
-    read_file,
-)
+from desktop_rlhf.prompts.files import read_file
+from desktop_rlhf.prompts.rows import CompletionRow, PreferenceRow, UnusableRow
 from desktop_rlhf.records.errors import BadInputError
 from desktop_rlhf.records.prompts import Message, Prompt, Split
 
 
-def read(folder: Path, name: str, text: str | bytes, split: Split = Split.TRAIN) -> ImportedFile:
+@dataclass(frozen=True)
+class Taken:
+    """What a file holds, by what its rows mean."""
+
+    prompts: list[Prompt]
+    preferences: list[PreferenceRow]
+    completions: list[CompletionRow]
+    unusable: list[UnusableRow]
+
+
+def taken_from(path: Path, split: Split = Split.TRAIN) -> Taken:
+    rows = list(read_file(path, split))
+    return Taken(*([row for row in rows if isinstance(row, kind)] for kind in KINDS))
+
+
+KINDS = (Prompt, PreferenceRow, CompletionRow, UnusableRow)
+
+
+def read(folder: Path, name: str, text: str | bytes, split: Split = Split.TRAIN) -> Taken:
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_file(path, split)
+    return taken_from(path, split)
 
 
 def rows(*written: object) -> str:
@@ -48,7 +65,7 @@ def test_that_a_text_file_holds_a_prompt_on_each_line_that_is_not_blank(tmp_path
     assert {prompt.split for prompt in taken.prompts} == {Split.HELD_OUT}
     assert {prompt.source for prompt in taken.prompts} == {"asked.txt"}
     assert len({prompt.id for prompt in taken.prompts}) == 2
-    assert taken.preferences == ()
+    assert taken.preferences == []
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -106,12 +123,21 @@ def test_that_a_line_separator_inside_a_json_string_ends_no_line(tmp_path) -> No
         },
         {"prompt": "Say hello.", "chosen": "Hello!", "rejected": "No."},
         {"prompt": HELLO, "chosen": "Hello!", "rejected": [said("assistant", "No.")]},
+        {
+            "prompt": "Say hello.",
+            "prompt_id": "1f",
+            "chosen": [*HELLO, said("assistant", "Hello!")],
+            "rejected": [*HELLO, said("assistant", "No.")],
+            "messages": [*HELLO, said("assistant", "Hello!")],
+            "score_chosen": 8.5,
+            "score_rejected": 4.0,
+        },
     ],
-    ids=["explicit", "implicit", "prompt repeated", "plain", "mixed"],
+    ids=["explicit", "implicit", "prompt repeated", "plain", "mixed", "UltraFeedback"],
 )
 def test_that_every_form_of_a_preference_means_the_same(tmp_path, row) -> None:
     taken = read(tmp_path, "a.jsonl", rows(row | {"tags": ["greeting"], "split": "held_out"}))
-    assert taken.prompts == ()
+    assert taken.prompts == []
     (preference,) = taken.preferences
     assert of(preference.prompt) == ((Message("user", "Say hello."),), ("greeting",), Split.HELD_OUT)
     assert (preference.chosen, preference.rejected) == ("Hello!", "No.")
@@ -123,6 +149,14 @@ def test_that_the_shared_turns_of_two_conversations_are_the_prompt(tmp_path) -> 
     (preference,) = read(tmp_path, "a.jsonl", rows(row)).preferences
     assert [m.content for m in preference.prompt.messages] == ["Say hello.", "Hello!", "Again."]
     assert (preference.chosen, preference.rejected) == ("Hello!", "")
+
+
+def test_that_a_file_is_read_no_further_than_its_rows_are_taken(tmp_path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(rows({"prompt": "One?"}, {"prompt": "Two?"}).encode() + b"\xff")
+    reading = read_file(tmp_path / "a.jsonl")
+    assert [next(reading).text, next(reading).text] == ["One?", "Two?"]
+    with pytest.raises(BadInputError, match="line 3: not UTF-8"):
+        next(reading)
 
 
 def test_that_a_csv_file_may_hold_preferences(tmp_path) -> None:
@@ -151,7 +185,7 @@ ANSWERED = said("assistant", "Hello!")
 def test_that_every_form_of_a_single_completion_means_the_same(tmp_path, row, label) -> None:
     row = row | {"tags": ["greeting"], "split": "held_out"} | ({} if label is None else {"label": label})
     taken = read(tmp_path, "a.jsonl", rows(row))
-    assert (taken.prompts, taken.preferences) == ((), ())
+    assert (taken.prompts, taken.preferences) == ([], [])
     (one,) = taken.completions
     turns = tuple(Message(turn["role"], turn["content"]) for turn in TALKED)
     assert of(one.prompt) == (turns, ("greeting",), Split.HELD_OUT)
@@ -177,7 +211,7 @@ def test_that_a_judged_completion_may_be_empty_and_a_pair_outweighs_it(tmp_path)
     assert (one.completion, one.label) == ("", False)
     both = {"prompt": "a", "chosen": "b", "rejected": "c", "messages": [*HELLO, ANSWERED], "completion": "d"}
     taken = read(tmp_path, "a.jsonl", rows(both))
-    assert (len(taken.preferences), taken.completions) == (1, ())
+    assert (len(taken.preferences), taken.completions) == (1, [])
 
 
 # Errors
@@ -207,8 +241,6 @@ BAD_ROWS = {
     "an unknown split": ('{"prompt": "a", "split": "test"}', "the split is “test”"),
     "a split that is a number": ('{"prompt": "a", "split": 1}', "“split” has to be a text"),
     "chosen alone": ('{"prompt": "a", "chosen": "b"}', "belong together"),
-    "equal texts": ('{"prompt": "a", "chosen": "b", "rejected": "b"}', "are the same"),
-    "equal conversations": (rows({"chosen": HELLO, "rejected": HELLO}), "are the same"),
     "texts without a prompt": ('{"chosen": "b", "rejected": "c"}', "“prompt” is missing"),
     "a blank demonstration": ('{"prompt": "a", "completion": " "}', "“completion” is blank"),
     "a completion that is a number": ('{"prompt": "a", "completion": 3}', "“completion” has to be a list of turns"),
@@ -285,9 +317,9 @@ def test_that_bytes_that_are_not_utf8_are_named_by_their_place(tmp_path) -> None
 
 
 def test_that_a_nul_is_refused_in_every_format(tmp_path) -> None:
-    for name in ("a.txt", "a.csv", "a.jsonl"):
+    for name, first in {"a.txt": "One?", "a.csv": "prompt", "a.jsonl": '{"prompt": "One?"}'}.items():
         with pytest.raises(BadInputError, match="line 2: a NUL"):
-            read(tmp_path, name, "prompt\nb\0\n")
+            read(tmp_path, name, f"{first}\nb\0\n")
 
 
 def test_that_a_path_that_is_no_readable_file_is_an_error(tmp_path) -> None:
@@ -295,7 +327,7 @@ def test_that_a_path_that_is_no_readable_file_is_an_error(tmp_path) -> None:
     (tmp_path / "a.docx").write_text("Why?")
     for name, what in {"none.txt": "There is no file", "folder.txt": "is a folder", "a.docx": "kind"}.items():
         with pytest.raises(BadInputError, match=what) as caught:
-            read_file(tmp_path / name)
+            taken_from(tmp_path / name)
         assert name in caught.value.sentence
         assert caught.value.next_step
 
@@ -303,17 +335,18 @@ def test_that_a_path_that_is_no_readable_file_is_an_error(tmp_path) -> None:
 def test_that_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path) -> None:
     with (tmp_path / "a.txt").open("wb") as file:
         file.truncate(files.LARGEST_BYTES + 1)
-    with pytest.raises(BadInputError, match="larger than 256 MiB"):
-        read_file(tmp_path / "a.txt")
+    with pytest.raises(BadInputError, match="larger than 1024 MiB"):
+        taken_from(tmp_path / "a.txt")
 
 
 def test_that_a_file_that_may_not_be_read_is_an_error(tmp_path, monkeypatch) -> None:
-    def refused(path: Path) -> bytes:
+    def refused(path: Path, mode: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refused)
+    (tmp_path / "a.txt").write_text("Why?")
+    monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(BadInputError, match="Permission denied"):
-        read(tmp_path, "a.txt", "Why?")
+        taken_from(tmp_path / "a.txt")
 
 
 @unhurried

@@ -12,7 +12,6 @@ from desktop_rlhf.prompts import files
 from desktop_rlhf.prompts.files import (
     CompletionRow,
     PreferenceRow,
-    read_file,
     write_completions,
     write_preferences,
     write_prompts,
@@ -21,7 +20,7 @@ from desktop_rlhf.prompts.keys import plain_words, prompt_key
 from desktop_rlhf.records.errors import BadInputError
 from desktop_rlhf.records.prompts import Message, Prompt, Split
 
-from .test_files import of, read, said, unhurried
+from .test_files import of, read, said, taken_from, unhurried
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(plain_words)
 
@@ -54,7 +53,7 @@ def prompts_of(messages) -> st.SearchStrategy[list[Prompt]]:
 def test_that_jsonl_gives_back_every_prompt_as_it_was(tmp_path_factory, prompts) -> None:
     path = tmp_path_factory.getbasetemp() / "round.jsonl"
     write_prompts(path, prompts)
-    assert [of(p) for p in read_file(path).prompts] == [of(p) for p in prompts]
+    assert [of(p) for p in taken_from(path).prompts] == [of(p) for p in prompts]
 
 
 @unhurried
@@ -62,7 +61,7 @@ def test_that_jsonl_gives_back_every_prompt_as_it_was(tmp_path_factory, prompts)
 def test_that_csv_gives_back_every_prompt_of_one_turn_as_it_was(tmp_path_factory, prompts) -> None:
     path = tmp_path_factory.getbasetemp() / "round.csv"
     write_prompts(path, prompts)
-    assert [of(p) for p in read_file(path).prompts] == [of(p) for p in prompts]
+    assert [of(p) for p in taken_from(path).prompts] == [of(p) for p in prompts]
 
 
 @unhurried
@@ -70,7 +69,7 @@ def test_that_csv_gives_back_every_prompt_of_one_turn_as_it_was(tmp_path_factory
 def test_that_txt_gives_back_the_words_of_every_prompt(tmp_path_factory, prompts) -> None:
     path = tmp_path_factory.getbasetemp() / "round.txt"
     write_prompts(path, prompts)
-    assert [prompt_key(p) for p in read_file(path).prompts] == [prompt_key(p) for p in prompts]
+    assert [prompt_key(p) for p in taken_from(path).prompts] == [prompt_key(p) for p in prompts]
 
 
 @unhurried
@@ -78,7 +77,7 @@ def test_that_txt_gives_back_the_words_of_every_prompt(tmp_path_factory, prompts
 def test_that_preferences_come_back_as_they_were(tmp_path_factory, prompts, chosen, rejected) -> None:
     path = tmp_path_factory.getbasetemp() / "pairs.jsonl"
     write_preferences(path, [PreferenceRow(prompt, chosen, f"{rejected}{chosen}") for prompt in prompts])
-    taken = read_file(path).preferences
+    taken = taken_from(path).preferences
     assert [of(p.prompt) for p in taken] == [of(p) for p in prompts]
     assert {(p.chosen, p.rejected) for p in taken} == {(chosen, f"{rejected}{chosen}")}
 
@@ -100,7 +99,7 @@ def test_that_a_cell_of_a_csv_file_never_begins_like_a_formula(tmp_path) -> None
 def test_that_single_completions_come_back_as_they_were(tmp_path_factory, prompts, completion, label) -> None:
     path = tmp_path_factory.getbasetemp() / "singles.jsonl"
     write_completions(path, [CompletionRow(prompt, completion, label) for prompt in prompts])
-    taken = read_file(path).completions
+    taken = taken_from(path).completions
     assert [of(one.prompt) for one in taken] == [of(prompt) for prompt in prompts]
     assert {(one.completion, one.label) for one in taken} == {(completion, label)}
 

@@ -78,7 +78,7 @@ def test_that_the_first_prompts_are_varied_and_none_is_to_be_refused() -> None:
 
 def test_that_the_starter_file_can_be_imported_like_any_other() -> None:
     path = resources_path() / "prompts" / "starter.jsonl"
-    taken = read_file(path).prompts
+    taken = list(read_file(path))
     assert [(p.messages, p.tags, p.split) for p in taken] == [(p.messages, p.tags, p.split) for p in PROMPTS]
     slugs = [json.loads(line)["id"] for line in path.read_text(encoding="utf-8").splitlines()]
     assert len(set(slugs)) == len(slugs) == len(PROMPTS)

@@ -13,7 +13,7 @@ from desktop_rlhf.completions.sampling import sample
 from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.prompts import Message, Prompt
 from desktop_rlhf.runs.stop import StopToken
-from study import expectations, frontier, hh, labels, report
+from study import expectations, frontier, labels, report
 from study.utility import Utility, address, proper_end, sentence_brevity
 
 TEXTS = ["You can do it.", "Extraordinarily complicated considerations notwithstanding", "It is a dog. It ran.", "Hm"]
@@ -103,14 +103,6 @@ def test_that_only_the_section_that_is_asked_for_is_written_anew():
     assert report.with_section(words, "One", "new") == "# Title\n\n## One\n\nnew\n\n## Two\n\nkept\n"
     with pytest.raises(ValueError, match="0 headings"):
         report.with_section(words, "Three", "new")
-
-
-def test_that_a_dialogue_becomes_a_prompt_with_two_answers_and_others_are_counted():
-    usable = r'{"chosen": "\n\nHuman: Hi\n\nAssistant: Yes.", "rejected": "\n\nHuman: Hi\n\nAssistant: No."}'
-    parted = r'{"chosen": "\n\nHuman: Hi\n\nAssistant: Yes.", "rejected": "\n\nHuman: Ho\n\nAssistant: No."}'
-    rows, unusable = hh.preferences([usable, parted, usable], most=2)
-    assert [(row.prompt.text, row.chosen, row.rejected) for row in rows] == [("Hi", "Yes.", "No.")]
-    assert unusable == 1
 
 
 def _written(model, adapter: str | None, count: int) -> tuple[Prompt, list[Completion]]:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
+import pytest
+
+from desktop_rlhf.records.errors import BadInputError
+from study import hh
+from study.bench import Bench
 from study.plan import Plan
 from study.report import write
 from study.run import Study
@@ -39,3 +45,23 @@ def test_that_a_study_gives_its_figures_and_goes_on_where_it_was(tiny_model_path
     note = (tmp_path / "trainers.md").read_text(encoding="utf-8")
     assert "Not measured yet" not in note
     assert "Left out: the study was run without `--hh FILE`." in note
+
+
+def test_that_human_pairs_come_in_by_the_import_of_the_program(tiny_model_path: Path, tmp_path: Path) -> None:
+    dialogue = "\n\nHuman: Hi\n\nAssistant: {}"
+    rows = [{"chosen": dialogue.format(f"yes {i}"), "rejected": dialogue.format("no" if i else "")} for i in range(4)]
+    path = tmp_path / "pairs.jsonl.gz"
+    path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    bench = Bench(tmp_path / "bench", print, str(tiny_model_path), starter_prompts=False)
+    try:
+        assert hh.imported(bench, path, 3) == {"rows": 3, "unusable": 1, "comparisons": 2}
+    finally:
+        bench.close()
+    (tmp_path / "broken.jsonl.gz").write_bytes(path.read_bytes()[:-20])
+    other = Bench(tmp_path / "other", print, str(tiny_model_path), starter_prompts=False)
+    try:
+        for name in ("broken.jsonl.gz", "none.jsonl"):
+            with pytest.raises(BadInputError):
+                hh.imported(other, tmp_path / name, None)
+    finally:
+        other.close()

@@ -92,6 +92,8 @@ class PromptsPage(QWidget):
         self._all: list[Prompt] = []
         self._banner = Banner("prompts-banner")
         self._count = label(role="hint", name="prompts-count", wrap=False)
+        self._left_out = label(role="hint", name="prompts-left-out")
+        self._left_out.hide()
         self._single = label(role="hint", name="prompts-single", wrap=False)
         self._states = QStackedWidget()
         self._states.addWidget(self._build_list())
@@ -101,6 +103,7 @@ class PromptsPage(QWidget):
         column.setSpacing(10)
         column.addLayout(self._build_head())
         column.addWidget(self._banner)
+        column.addWidget(self._left_out)
         column.addWidget(self._states, 1)
 
     def _build_head(self) -> QHBoxLayout:
@@ -202,7 +205,8 @@ class PromptsPage(QWidget):
             self.import_file(Path(chosen), split)
 
     def import_file(self, path: Path, split: Split = Split.TRAIN) -> None:
-        """Import a file and say what it brought, or why nothing was taken."""
+        """Import a file and say what it brought and what of it was left out, or why nothing was taken."""
+        self._left_out.hide()
         try:
             report = self._project.import_file(path, split)
         except WorldError as error:
@@ -210,6 +214,8 @@ class PromptsPage(QWidget):
             return
         self._banner.hide()
         self._toast.say(_what_came(report))
+        self._left_out.setText(report.omission)
+        self._left_out.setVisible(bool(report.omission))
         self.refresh()
 
     def _filter(self) -> None:
