@@ -46,8 +46,9 @@ class Result:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Project]:
-    project = Project.open(path)
+def _opened(path: Path, *, to_read: bool = False) -> Iterator[Project]:
+    """``to_read``: beside whoever has the project open."""
+    project = Project.open_to_read(path) if to_read else Project.open(path)
     try:
         yield project
     finally:
@@ -245,13 +246,13 @@ def compare(arguments: argparse.Namespace) -> Result:
 
 
 def export(arguments: argparse.Namespace) -> Result:
-    with _opened(arguments.project) as project:
+    with _opened(arguments.project, to_read=True) as project:
         count = project.export(arguments.what, arguments.file)
     return Result(f"{count} {arguments.what} written to {arguments.file}.", {"written": count})
 
 
 def runs(arguments: argparse.Namespace) -> Result:
-    with _opened(arguments.project) as project:
+    with _opened(arguments.project, to_read=True) as project:
         found = project.runs()
         # Of a run that went on the newest.
         adapters = {adapter.run_id: adapter for adapter in reversed(project.adapters())}

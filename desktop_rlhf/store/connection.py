@@ -17,11 +17,15 @@ _WRITE_FAILED = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE
 
 
 class Connection:
-    """For one thread. The pragmas hold for the connection and cannot be set inside a transaction."""
+    """For one thread. The pragmas hold for the connection and cannot be set inside a transaction.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        read_only: SQLite refuses every write.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self.db = Database(sqlite3.connect(path))
+        self.db = Database(sqlite3.connect(read_only_uri(path), uri=True) if read_only else sqlite3.connect(path))
         for pragma in ("foreign_keys = ON", "synchronous = FULL", f"busy_timeout = {BUSY_TIMEOUT_MS}"):
             self.db.execute(f"PRAGMA {pragma}")
 
@@ -46,6 +50,11 @@ class Connection:
 
     def close(self) -> None:
         self.db.close()
+
+
+def read_only_uri(path: Path) -> str:
+    """For ``sqlite3.connect``, which then never writes to the file."""
+    return f"{path.resolve().as_uri()}?mode=ro"
 
 
 @contextmanager

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from desktop_rlhf.records.errors import ProjectError, ProjectNewerError
+from desktop_rlhf.records.errors import ProjectBusyError, ProjectError, ProjectNewerError
 from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.store.adapters import AdapterTable
 from desktop_rlhf.store.comparisons import ComparisonTable
 from desktop_rlhf.store.completions import CompletionTable
-from desktop_rlhf.store.connection import Connection, translated
+from desktop_rlhf.store.connection import Connection, read_only_uri, translated
 from desktop_rlhf.store.prompts import PromptTable
 from desktop_rlhf.store.runs import RunTable
 from desktop_rlhf.store.schema import APPLICATION_ID, SCHEMA_VERSION, migrations
@@ -20,8 +20,8 @@ from desktop_rlhf.store.side_by_sides import SideBySideTable
 class Store(Connection):
     """A project's tables over one connection. Every method of theirs commits before it returns."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        super().__init__(path, read_only=read_only)
         self.prompts = PromptTable(self)
         self.completions = CompletionTable(self)
         self.comparisons = ComparisonTable(self)
@@ -60,15 +60,31 @@ class Store(Connection):
             ProjectError: there is none, or it is not one of ours.
             ProjectNewerError: a newer version wrote it; it is not touched.
         """
-        if not path.is_file():
-            raise ProjectError(
-                f"“{path.parent}” holds no project.", "Choose the folder of a project, or make a new one."
-            )
-        _refuse_strangers(path)
+        _schema_of(path)
         store = cls(path)
         with translated(path):
             migrations.apply(store.db)
             store.db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        return store
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> Store:
+        """Open a file that another process may be writing to, as it is at the first look; nothing can be written.
+
+        The file is in WAL, so neither waits for the other. One transaction from here to ``close`` holds what is read
+        together: a comparison that is retracted meanwhile stays whole.
+
+        Raises:
+            ProjectError: there is none, it is not one of ours, or an older version has it open.
+            ProjectNewerError: a newer version wrote it.
+        """
+        if _schema_of(path) < SCHEMA_VERSION:  # bringing it up to date is a write
+            raise ProjectBusyError(
+                f"“{path.parent.name}” was made by an older version and is open in another window or command.",
+                "Close it there first.",
+            )
+        store = cls(path, read_only=True)
+        store.db.execute("BEGIN")
         return store
 
     def info(self) -> ProjectInfo:
@@ -78,9 +94,11 @@ class Store(Connection):
         raise ProjectError(f"The project “{self.path.parent}” was never finished.", "Make a new one in another folder.")
 
 
-def _refuse_strangers(path: Path) -> None:
-    """Raise for a file that is not ours or is newer, without writing to it."""
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+def _schema_of(path: Path) -> int:
+    """The file's version of the schema; raises for a file that is not ours or is newer, without writing to it."""
+    if not path.is_file():
+        raise ProjectError(f"“{path.parent}” holds no project.", "Choose the folder of a project, or make a new one.")
+    connection = sqlite3.connect(read_only_uri(path), uri=True)
     try:
         (ours,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -94,3 +112,4 @@ def _refuse_strangers(path: Path) -> None:
         raise ProjectNewerError(
             f"“{path.parent}” was made by a newer version of this program.", "Update the program; nothing was changed."
         )
+    return int(version)

@@ -1,4 +1,7 @@
-"""One writer per project, by a lock of the operating system: it falls with the process, however that ends."""
+"""One writer per project, by a lock of the operating system: it falls with the process, however that ends.
+
+Who only reads needs none, see ``Project.open_to_read``.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from desktop_rlhf.prompts.keys import prompt_key
 from desktop_rlhf.prompts.starter import starter_prompts
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.comparisons import Comparison, Outcome
-from desktop_rlhf.records.errors import DiskFullError, ModelFolderError, ProjectError
+from desktop_rlhf.records.errors import DiskFullError, ModelFolderError, ProjectBusyError, ProjectError
 from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.records.prompts import Prompt, Split
 from desktop_rlhf.records.runs import Run, RunStatus
@@ -40,7 +40,7 @@ CHECKPOINTS_FOLDER = "checkpoints"
 class Project:
     """An open project. For one thread; the engine opens the store a second time on its own."""
 
-    def __init__(self, path: Path, store: Store, lock: ProjectLock) -> None:
+    def __init__(self, path: Path, store: Store, lock: ProjectLock | None) -> None:
         self.path = path
         self._store = store
         self._lock = lock
@@ -121,10 +121,26 @@ class Project:
             lock.release()
             raise
 
+    @classmethod
+    def open_to_read(cls, path: Path) -> Project:
+        """Open a project of which nothing is to be changed, beside a window or command that has it open.
+
+        Where none has, it is opened as ever: that also closes what a sudden end left open.
+
+        Raises:
+            ProjectError: there is none, or it cannot be read.
+        """
+        try:
+            return cls.open(path)
+        except ProjectBusyError:
+            with translated(path / STORE_FILE):
+                return cls(path, Store.open_to_read(path / STORE_FILE), None)
+
     def close(self) -> None:
         """Close the file and let go of the lock."""
         self._store.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     # Prompts
 

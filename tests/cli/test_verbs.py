@@ -12,6 +12,7 @@ import pytest
 from desktop_rlhf import settings
 from desktop_rlhf.__main__ import main
 from desktop_rlhf.records.comparisons import Outcome
+from desktop_rlhf.records.runs import Run
 from desktop_rlhf.runs.events import StepTaken
 from desktop_rlhf.workbench.engine import Engine
 from desktop_rlhf.workbench.messages import RunSaid, StartRun
@@ -240,6 +241,22 @@ def test_that_demonstrations_and_judgements_go_in_and_out_by_verbs(project, verb
     assert (status, answer["report"]["completions"]) == (0, 2)
     status, answer = verb("train", project, "sft", "--set", "learn_from=rejected")
     assert (status, "learn_from cannot be" in answer["error"]) == (1, True)
+
+
+def test_that_verbs_that_only_read_do_so_beside_an_open_project(sampled, verb, tmp_path) -> None:
+    verb("label", sampled, "--judge-command", shlex.join([sys.executable, "-c", FIRST_WINS]))
+    window = Project.open(sampled)
+    window._store.runs.add(Run("r", "dpo", {}, None, None, {}, {}))
+    status, answer = verb("runs", sampled)
+    assert (status, [run["status"] for run in answer["runs"]]) == (0, ["running"])
+    status, answer = verb("export", sampled, tmp_path / "out.jsonl")
+    assert (status, answer["written"] > 0) == (0, True)
+    (tmp_path / "more.txt").write_text("One?")
+    for words in (("import", sampled, tmp_path / "more.txt"), ("sample", sampled), ("train", sampled, "dpo")):
+        status, answer = verb(*words)
+        assert (status, "is open in another window or command" in answer["error"]) == (1, True)
+    window.close()
+    assert [run["status"] for run in verb("runs", sampled)[1]["runs"]] == ["interrupted"]
 
 
 def test_that_an_import_says_which_rows_it_left_out(project, verb, tmp_path, capfd) -> None:
