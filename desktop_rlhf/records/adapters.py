@@ -37,10 +37,14 @@ class Adapter:
 
 
 def told_apart(adapters: Sequence[Adapter]) -> list[Adapter]:
-    """All the adapters of a project, oldest first, under names of which no two are the same.
+    """Adapters of a project, oldest first, under names of which no two are the same.
 
     Of those that were given one name the newest has it. The others are told from it by a word: ``stopped`` where their
     run went on and made a later one, ``earlier`` where another run took the name.
+
+    Args:
+        adapters: all of them. For the name of one, those will do whose names begin with its own, which are all that a
+            made-up name could meet, and those of every run that gave this name, which say which was a run's last.
     """
     newest = {adapter.name: adapter.id for adapter in adapters}
     last_of_run = {adapter.run_id: adapter.id for adapter in adapters}

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from desktop_rlhf.records.adapters import Adapter, AdapterKind, told_apart
 from desktop_rlhf.store import clock
 from desktop_rlhf.store.table import Table
+
+_NAMESAKES = """
+    WITH asked AS (SELECT name FROM adapters WHERE id = ?)
+    SELECT adapters.* FROM adapters, asked WHERE instr(adapters.name, asked.name) = 1
+        OR adapters.run_id IN (SELECT run_id FROM adapters WHERE name = asked.name)
+    ORDER BY adapters.rowid
+"""
+"""Those that the name of one is told from, see ``told_apart``."""
 
 
 class AdapterTable(Table):
@@ -28,8 +38,7 @@ class AdapterTable(Table):
 
     def all(self, kind: AdapterKind | None = None) -> list[Adapter]:
         """Newest first, under names that tell them apart; what was stored may be one name for several."""
-        rows = self.rows("SELECT * FROM adapters ORDER BY rowid")
-        told = told_apart([Adapter(**row | {"kind": AdapterKind(row["kind"])}) for row in rows])
+        told = self._told("SELECT * FROM adapters ORDER BY rowid")
         return [adapter for adapter in reversed(told) if kind in (None, adapter.kind)]
 
     def holds(self, kind: AdapterKind) -> bool:
@@ -37,8 +46,11 @@ class AdapterTable(Table):
         return bool(self.value("SELECT EXISTS (SELECT 1 FROM adapters WHERE kind = ?)", [kind]))
 
     def get(self, adapter_id: str) -> Adapter:
-        """KeyError when there is none."""
-        for adapter in self.all():
+        """Under the name that it has among all; KeyError when there is none."""
+        for adapter in self._told(_NAMESAKES, [adapter_id]):
             if adapter.id == adapter_id:
                 return adapter
         raise KeyError(adapter_id)
+
+    def _told(self, sql: str, values: Sequence[str] = ()) -> list[Adapter]:
+        return told_apart([Adapter(**row | {"kind": AdapterKind(row["kind"])}) for row in self.rows(sql, values)])
