@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--prompts", type=_positive, help="how many held-out prompts; all when left out")
     _sampling(compare)
 
-    export = _verb(verb, "export", verbs.export, "write prompts, comparisons, demonstrations or judgements to a file")
+    export = _verb(verb, "export", verbs.export, "write all of one kind to a file, comparisons or another")
     export.add_argument("file", type=Path)
     export.add_argument("--what", choices=tuple(EXPORTS), default="comparisons")
 

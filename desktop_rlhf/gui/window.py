@@ -93,6 +93,7 @@ class MainWindow(QMainWindow):
         self._in_project.append(self._add(file, "Export &comparisons…", partial(self._export, "comparisons"), "Ctrl+E"))
         self._in_project.append(self._add(file, "Export &demonstrations…", partial(self._export, "demonstrations")))
         self._in_project.append(self._add(file, "Export &judgements…", partial(self._export, "judgements")))
+        self._in_project.append(self._add(file, "Export &verdicts…", partial(self._export, "verdicts")))
         file.addSeparator()
         self._in_project.append(self._add(file, "C&lose project", self.close_project, "Ctrl+W"))
         self._add(file, "&Quit", self.close, "Ctrl+Q")

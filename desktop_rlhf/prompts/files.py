@@ -17,7 +17,16 @@ from typing import Any
 from uuid import uuid4
 
 from desktop_rlhf.prompts.keys import plain_words
-from desktop_rlhf.prompts.rows import CompletionRow, Meaning, PreferenceRow, Row, RowError, UnusableRow, row_meaning
+from desktop_rlhf.prompts.rows import (
+    CompletionRow,
+    Meaning,
+    PreferenceRow,
+    Row,
+    RowError,
+    UnusableRow,
+    VerdictRow,
+    row_meaning,
+)
 from desktop_rlhf.records.errors import BadInputError
 from desktop_rlhf.records.prompts import Message, Prompt, Split
 
@@ -252,6 +261,38 @@ def write_completions(path: Path, rows: Iterable[CompletionRow]) -> None:
             "prompt": _as_turns(row.prompt.messages),
             "completion": _as_turns([Message("assistant", row.completion)]),
             **({} if row.label is None else {"label": row.label}),
+            "tags": list(row.prompt.tags),
+            "split": row.prompt.split,
+        }
+        for row in rows
+    )
+    _write(path, _json_lines(written))
+
+
+def write_verdicts(path: Path, rows: Iterable[VerdictRow]) -> None:
+    """Write the verdicts of blind side by sides as JSONL, to be counted elsewhere.
+
+    ``winner`` is ``candidate``, ``baseline`` or ``tie``; those two are the names of the fields with the completions.
+
+    Raises:
+        BadInputError: the file's ending is not ``.jsonl``.
+        OSError: the file cannot be written; what was there before is untouched.
+    """
+    if path.suffix.lower() != ".jsonl":
+        raise BadInputError(f"“{path.name}” cannot hold verdicts.", "End it in .jsonl.")
+    written = (
+        {
+            "prompt": _as_turns(row.prompt.messages),
+            "candidate": _as_turns([Message("assistant", row.candidate)]),
+            "baseline": _as_turns([Message("assistant", row.baseline)]),
+            "winner": row.verdict.winner,
+            "candidate_adapter": row.candidate_adapter,
+            "baseline_adapter": row.baseline_adapter,
+            "candidate_on_left": row.match.candidate_on_left,
+            "side_by_side_id": row.match.side_by_side_id,
+            "labeller": row.verdict.labeller,
+            "duration_s": row.verdict.duration_s,
+            "created_at": row.verdict.created_at,
             "tags": list(row.prompt.tags),
             "split": row.prompt.split,
         }

@@ -11,6 +11,7 @@ from uuid import uuid4
 from desktop_rlhf.prompts.dialogues import dialogue_turns, is_dialogue
 from desktop_rlhf.prompts.keys import plain_words
 from desktop_rlhf.records.prompts import Message, Prompt, Split
+from desktop_rlhf.records.verdicts import Match, Verdict
 
 Row: TypeAlias = dict[str, Any]
 _Turns: TypeAlias = tuple[Message, ...]
@@ -36,6 +37,19 @@ class CompletionRow:
     prompt: Prompt
     completion: str
     label: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """What was said of one match of a blind side by side; ``candidate_adapter`` and ``baseline_adapter`` are names."""
+
+    prompt: Prompt
+    candidate: str
+    baseline: str
+    candidate_adapter: str
+    baseline_adapter: str
+    match: Match
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)

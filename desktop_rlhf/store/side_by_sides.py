@@ -93,6 +93,11 @@ class SideBySideTable(Table):
                 return self.match(row["match_id"])
         return None
 
+    def verdicts(self, side_by_side_id: str) -> list[Verdict]:
+        """Those that stand, oldest first."""
+        rows = self.rows(f"SELECT verdicts.* {_VERDICTS} ORDER BY verdicts.rowid", [side_by_side_id])
+        return [Verdict(**row | {"winner": Winner(row["winner"])}) for row in rows]
+
     def win_rate(self, side_by_side_id: str) -> WinRate:
         counts = Counter(str(row["winner"]) for row in self.rows(f"SELECT winner {_VERDICTS}", [side_by_side_id]))
         return WinRate(wins=counts[Winner.CANDIDATE], losses=counts[Winner.BASELINE], ties=counts[Winner.TIE])

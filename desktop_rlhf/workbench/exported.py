@@ -1,22 +1,19 @@
-"""The store -> files: all of one kind, in a form that the import takes back."""
+"""The store -> files: all of one kind, in a form that the import takes back; of verdicts it takes the prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from desktop_rlhf.comparisons.pairs import preference_group
 from desktop_rlhf.comparisons.single import is_single, label_of
-from desktop_rlhf.prompts.files import (
-    CompletionRow,
-    PreferenceRow,
-    write_completions,
-    write_preferences,
-    write_prompts,
-)
+from desktop_rlhf.prompts.files import write_completions, write_preferences, write_prompts, write_verdicts
+from desktop_rlhf.prompts.rows import CompletionRow, PreferenceRow, VerdictRow
 from desktop_rlhf.records.comparisons import PreferenceGroup
 from desktop_rlhf.records.errors import NotEnoughDataError
+from desktop_rlhf.records.prompts import Prompt
+from desktop_rlhf.records.verdicts import SideBySide
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.training_data import judgements
 
@@ -32,8 +29,12 @@ NOTHING = {
         "There are no judgements to export, which are single completions called good or bad.",
         FROM_FILES,
     ),
+    "verdicts": ("There are no verdicts to export, which say who won where two were compared.", "Compare some first."),
 }
 """Why there is no file, and a next step, where a project holds nothing of a kind."""
+
+BASE = "base"
+"""What the base model is called beside the adapters."""
 
 T = TypeVar("T")
 
@@ -69,6 +70,37 @@ def _judgements(store: Store, path: Path) -> int:
     return len(rows)
 
 
+def _verdicts(store: Store, path: Path) -> int:
+    names = {None: BASE} | {adapter.id: adapter.name for adapter in store.adapters.all()}
+    prompts = {prompt.id: prompt for prompt in store.prompts.all()}
+    pairs = reversed(store.side_by_sides.all())
+    rows = _some("verdicts", [row for pair in pairs for row in _verdicts_on(store, pair, names, prompts)])
+    write_verdicts(path, rows)
+    return len(rows)
+
+
+def _verdicts_on(
+    store: Store, pair: SideBySide, names: Mapping[str | None, str], prompts: Mapping[str, Prompt]
+) -> list[VerdictRow]:
+    """What was said of the matches of one side by side, oldest first."""
+    matches = {match.id: match for match in store.side_by_sides.matches(pair.id)}
+    ids = [id for match in matches.values() for id in (match.candidate_completion_id, match.baseline_completion_id)]
+    completions = store.completions.get_all(ids)
+    return [
+        VerdictRow(
+            prompt=prompts[match.prompt_id],
+            candidate=completions[match.candidate_completion_id].text,
+            baseline=completions[match.baseline_completion_id].text,
+            candidate_adapter=names[pair.candidate_id],
+            baseline_adapter=names[pair.baseline_id],
+            match=match,
+            verdict=verdict,
+        )
+        for verdict in store.side_by_sides.verdicts(pair.id)
+        for match in [matches[verdict.match_id]]
+    ]
+
+
 def _some(what: str, rows: list[T]) -> list[T]:
     """The rows, of which there has to be one: an empty file would look like a success."""
     if not rows:
@@ -91,5 +123,6 @@ EXPORTS: dict[str, Callable[[Store, Path], int]] = {
     "comparisons": _comparisons,
     "demonstrations": _demonstrations,
     "judgements": _judgements,
+    "verdicts": _verdicts,
 }
 """How each kind is written; gives how many rows there were."""

@@ -173,6 +173,7 @@ class Project:
         - ``comparisons``:    every pair that they imply, as TRL's conversational preference JSONL.
         - ``demonstrations``: as TRL's conversational prompt-completion JSONL.
         - ``judgements``:     of single completions, as TRL's conversational unpaired preference JSONL.
+        - ``verdicts``:       of blind side by sides, ties too, as JSONL with both completions and who won.
 
         Raises:
             NotEnoughDataError: there is nothing of this kind; no file is written.

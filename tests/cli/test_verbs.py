@@ -269,7 +269,7 @@ def test_that_an_import_says_which_rows_it_left_out(project, verb, tmp_path, cap
     assert "1 of 2 rows was left out. “chosen” and “rejected” are the same (line 2)." in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("what", ["prompts", "comparisons", "demonstrations", "judgements"])
+@pytest.mark.parametrize("what", ["prompts", "comparisons", "demonstrations", "judgements", "verdicts"])
 def test_that_exporting_what_there_is_none_of_is_an_error_and_writes_no_file(
     tmp_path, tiny_model_path, verb, what
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QEvent, QObject, QSettings, Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QAction, QGuiApplication
 from PySide6.QtWidgets import (
     QApplication,
     QCheckBox,
@@ -30,6 +30,7 @@ from desktop_rlhf.gui.window import MainWindow
 from desktop_rlhf.gui.workspace import TITLES
 from desktop_rlhf.records.errors import BadInputError
 from desktop_rlhf.settings import projects_path
+from desktop_rlhf.workbench.exported import EXPORTS
 from desktop_rlhf.workbench.messages import (
     EngineFailed,
     JobPaused,
@@ -183,7 +184,16 @@ def test_that_exporting_says_how_much_was_written(opened, tmp_path, monkeypatch)
     assert text_of(opened, "strip-toast") == f"Wrote {count:,} prompts to out.jsonl."
 
 
-@pytest.mark.parametrize(("what", "means"), [("demonstrations", "what to write"), ("judgements", "good or bad")])
+def test_that_the_menu_exports_every_kind(opened, monkeypatch):
+    asked = []
+    monkeypatch.setattr(opened.workspace, "export", asked.append)
+    for action in opened.findChildren(QAction):
+        if action.text().startswith("Export "):
+            action.trigger()
+    assert asked == list(EXPORTS)
+
+
+@pytest.mark.parametrize(("what", "means"), [("demonstrations", "write"), ("judgements", "bad"), ("verdicts", "won")])
 def test_that_exporting_what_there_is_none_of_says_so_and_writes_no_file(opened, tmp_path, monkeypatch, what, means):
     path = tmp_path / "out.jsonl"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args: (str(path), ""))

@@ -9,7 +9,6 @@ import pytest
 from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.records.runs import RunStatus
-from desktop_rlhf.workbench.exported import EXPORTS
 from desktop_rlhf.workbench.messages import JobEnded, StartRun
 from desktop_rlhf.workbench.project import Project
 
@@ -19,6 +18,7 @@ DEMONSTRATIONS = [
     for i in range(6)
 ]
 DEMONSTRATIONS.append({"prompt": TALK, "completion": [{"role": "assistant", "content": "Hello."}], "tags": ["short"]})
+TAKEN_BACK = ("prompts", "comparisons", "demonstrations", "judgements")
 JUDGEMENTS = [{"prompt": f"question {i}", "completion": f"take {i % 5}", "label": i % 2 == 0} for i in range(10)]
 
 
@@ -57,11 +57,11 @@ def test_that_import_undoes_export_and_loses_nothing(project, take, tmp_path, ti
     pair = {"prompt": "question 1", "chosen": "yes", "rejected": "no", "tags": ["a"]}
     take(project, [*DEMONSTRATIONS, *JUDGEMENTS, pair])
     other = Project.create(tmp_path / "other", base_model=str(tiny_model_path), starter_prompts=False)
-    counts = {what: project.export(what, tmp_path / f"{what}.jsonl") for what in EXPORTS}
+    counts = {what: project.export(what, tmp_path / f"{what}.jsonl") for what in TAKEN_BACK}
     assert counts == {"prompts": 19, "comparisons": 1, "demonstrations": 7, "judgements": 10}
-    for what in EXPORTS:
+    for what in TAKEN_BACK:
         other.import_file(tmp_path / f"{what}.jsonl")
-    for what in EXPORTS:
+    for what in TAKEN_BACK:
         assert other.export(what, tmp_path / "again.jsonl") == counts[what]
         assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / f"{what}.jsonl").read_bytes()
     assert other.label_counts() == project.label_counts()
