@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import sqrt
 
 Z_95 = 1.959963984540054
+EVEN_WITHIN = 0.1
+"""A share is called even when its whole interval lies this near to a half."""
+
+MOST_WORTH_JUDGING = 1_000
 
 
 class Winner(StrEnum):
@@ -22,7 +27,7 @@ class SideBySide:
     """Two adapters to be compared on the same prompts with the same seeds. None is the base.
 
     Attributes:
-        planned: how many matches were decided on before the first was judged.
+        planned: how many matches were decided on: before the first was judged, and later on top of these.
     """
 
     id: str
@@ -65,6 +70,16 @@ class Interval:
     high: float
     n: int
 
+    @property
+    def tells(self) -> bool:
+        """Whether a half lies outside."""
+        return self.low > 0.5 or self.high < 0.5
+
+    @property
+    def even(self) -> bool:
+        """Whether all of it lies near a half."""
+        return self.low >= 0.5 - EVEN_WITHIN and self.high <= 0.5 + EVEN_WITHIN
+
 
 def wilson(successes: float, n: int) -> Interval:
     """The Wilson score interval of a share, 95 %.
@@ -80,6 +95,20 @@ def wilson(successes: float, n: int) -> Interval:
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     return Interval(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half), n=n)
+
+
+def judgements_to_tell(share: float) -> int | None:
+    """How many judgements at this win rate would leave a half outside the interval; None when that is too many."""
+    return _first(share, lambda interval: interval.tells)
+
+
+def judgements_to_call_even(share: float) -> int | None:
+    """How many judgements at this win rate would leave all of the interval near a half; None when that is too many."""
+    return _first(share, lambda interval: interval.even)
+
+
+def _first(share: float, enough: Callable[[Interval], bool]) -> int | None:
+    return next((n for n in range(1, MOST_WORTH_JUDGING + 1) if enough(wilson(share * n, n))), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,12 @@ class SideBySideTable(Table):
             return SideBySide(**row)
         raise KeyError(side_by_side_id)
 
+    def plan(self, side_by_side_id: str, planned: int) -> None:
+        """Decide on another number of matches."""
+        with self.store.transaction():
+            sql = "UPDATE side_by_sides SET planned = ? WHERE id = ?"
+            self.store.db.execute(sql, [planned, side_by_side_id])
+
     def add_match(self, match: Match) -> None:
         """Add a match whose completions are stored."""
         row = {

@@ -326,6 +326,11 @@ class Project:
         self._store.side_by_sides.add(made)
         return made
 
+    def plan_more(self, side_by_side_id: str, more: int) -> SideBySide:
+        """Decide on so many matches on top of those that are sampled; what was judged of these keeps counting."""
+        self._store.side_by_sides.plan(side_by_side_id, self.matches(side_by_side_id) + more)
+        return self._store.side_by_sides.get(side_by_side_id)
+
     def side_by_sides(self) -> list[SideBySide]:
         """Newest first."""
         return self._store.side_by_sides.all()

@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QPushButton
 
-from desktop_rlhf.gui.curves.win_rate import judgements_needed, verdict_on
+from desktop_rlhf.gui.curves.win_rate import more_to_tell, verdict_on
 from desktop_rlhf.gui.pages.compare import REFUSAL_TAG, ComparePage
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.completions import Completion, Sampler
@@ -35,7 +35,9 @@ def add_matches(project):
 
     def add(side_by_side_id: str, count: int) -> None:
         store = Store.open(project.path / STORE_FILE)
-        for i, prompt in enumerate(project.prompts(Split.HELD_OUT)[:count]):
+        there = store.side_by_sides.matches(side_by_side_id)
+        usable = [p for p in project.prompts(Split.HELD_OUT) if REFUSAL_TAG not in p.tags]
+        for i, prompt in list(enumerate(usable[:count]))[len(there) :]:
             pair = [
                 Completion(uuid4().hex, prompt.id, uuid4().hex, adapter, text, (1,), True, Sampler(), 0)
                 for adapter, text in (("kind", "GOOD"), (None, "PLAIN"))
@@ -222,26 +224,102 @@ def test_that_a_dead_engine_stops_the_waiting(page, engines):
     assert not page.progress.isVisible()
 
 
+PLENTY = 500  # prompts
+
+
 @pytest.mark.parametrize(
-    ("rate", "said"),
+    ("rate", "left", "said"),
     [
-        (WinRate(30, 10, 0), "clearly better"),
-        (WinRate(10, 30, 0), "clearly worse"),
-        (WinRate(6, 4, 0), "judge about"),
-        (WinRate(5, 5, 10), "about as much"),
-        (WinRate(0, 0, 0), "Nothing is judged"),
+        (WinRate(30, 10, 0), PLENTY, "“kind” is clearly better than"),
+        (WinRate(10, 30, 0), PLENTY, "“kind” is clearly worse than"),
+        (WinRate(5, 0, 0), PLENTY, "looks better than “the base model” to your eye, but 5 matches are few"),
+        (WinRate(1, 7, 0), PLENTY, "looks worse than “the base model” to your eye, but 8 matches are few"),
+        (WinRate(6, 4, 0), PLENTY, "Too few to tell"),
+        (WinRate(6, 4, 0), PLENTY, "about 90 more matches would tell."),
+        (WinRate(6, 4, 0), 12, "about 90 more matches would tell; there are prompts for 12 more."),
+        (WinRate(6, 4, 0), 0, "about 90 more matches would tell; there are prompts for no more."),
+        (WinRate(3, 3, 2), PLENTY, "Too few to tell"),
+        (WinRate(3, 3, 2), PLENTY, "about 90 more matches would show that you like both about as much."),
+        (WinRate(60, 60, 0), PLENTY, "You like both about as much"),
+        (WinRate(0, 0, 0), PLENTY, "Nothing is judged"),
     ],
 )
-def test_that_the_sentence_says_what_the_interval_allows(rate, said):
-    assert said in verdict_on(rate, "kind", "the base model")
+def test_that_the_sentence_says_what_the_interval_allows(rate, left, said):
+    assert said in verdict_on(rate, "kind", "the base model", left)
 
 
-@pytest.mark.parametrize("share", [0.6, 0.75, 1.0, 0.3])
-def test_that_the_number_needed_is_the_first_that_is_enough(share):
-    def decided(n):
-        interval = wilson(share * n, n)
-        return interval.low > 0.5 or interval.high < 0.5
+@pytest.mark.parametrize("ties", [1, 8, 40, 90])
+def test_that_few_matches_do_not_show_that_both_are_liked_as_much(ties):
+    assert "Too few to tell" in verdict_on(WinRate(0, 0, ties), "kind", "the base model", PLENTY)
 
-    needed = judgements_needed(share)
-    assert decided(needed)
-    assert not decided(needed - 1)
+
+def test_that_as_many_more_are_proposed_as_would_tell(page):
+    assert more_to_tell(WinRate(6, 4, 0).interval) == 90
+    assert more_to_tell(WinRate(15, 5, 0).interval) is None  # it is told
+    page.more.offer(WinRate(6, 4, 0).interval, PLENTY)
+    assert page.more.count.value() == 90
+    page.more.offer(WinRate(6, 4, 0).interval, 12)
+    assert (page.more.count.value(), page.more.count.maximum()) == (12, 12)
+
+
+def test_that_when_all_is_judged_more_of_the_same_two_can_be_judged_and_all_counts(
+    qtbot, page, project, engines, judging, add_matches
+):
+    for _ in range(4):
+        assert page.more.isHidden()
+        press(qtbot, page, Qt.Key.Key_1 if good_side(page) == 0 else Qt.Key.Key_2)
+    assert page.more.isVisible()
+    page.more.count.setValue(3)
+    page.more.add.click()
+    command = engines[-1].commands[-1]
+    assert command.side_by_side_id == judging.side_by_side_id
+    assert len(command.prompt_ids) == 7
+    assert command.prompt_ids[:4] == judging.prompt_ids
+    assert command.seed != judging.seed
+    assert (page.result.isHidden(), page.more.isHidden()) == (True, True)  # blind to the score again
+    add_matches(command.side_by_side_id, 7)
+    page.take_news(MatchReady(command.job_id, command.side_by_side_id, "fifth"))
+    page.take_news(JobEnded(command.job_id, RunStatus.COMPLETED))
+    assert page.counter.text() == "4 judged, 3 to go"
+    for _ in range(3):
+        press(qtbot, page, Qt.Key.Key_T)
+    assert project.win_rate(judging.side_by_side_id) == WinRate(wins=4, losses=0, ties=3)
+    assert page.result.number.text() == "79 %"
+    page.findChild(QPushButton, "compare-back").click()
+    assert page.findChild(QPushButton, f"compare-open-{judging.side_by_side_id}").text() == "Show"
+
+
+def test_that_no_more_matches_can_be_asked_for_than_there_are_prompts_without_one(qtbot, page, judging):
+    for _ in range(4):
+        press(qtbot, page, Qt.Key.Key_T)
+    page.more.count.setValue(10_000)
+    assert page.more.count.value() == page.count.maximum() - 4
+
+
+def test_that_without_prompts_for_more_matches_import_is_offered(qtbot, page, project, engines, add_matches):
+    page.count.setValue(10_000)
+    page.start.click()
+    command = engines[-1].commands[-1]
+    add_matches(command.side_by_side_id, page.count.value())
+    page.take_news(JobEnded(command.job_id, RunStatus.COMPLETED))
+    while page._showing is not None:
+        press(qtbot, page, Qt.Key.Key_T)
+    assert (page.more.add.isVisible(), page.more.to_prompts.isVisible()) == (False, True)
+    with qtbot.waitSignal(page.go_to) as asked:
+        page.more.to_prompts.click()
+    assert asked.args == ["prompts"]
+
+
+def test_that_those_of_which_no_more_was_written_can_still_be_had(qtbot, page, project, engines, add_matches):
+    page.count.setValue(30)
+    page.start.click()
+    command = engines[-1].commands[-1]
+    add_matches(command.side_by_side_id, 2)
+    page.take_news(MatchReady(command.job_id, command.side_by_side_id, "first"))
+    page.take_news(JobEnded(command.job_id, RunStatus.STOPPED))
+    for _ in range(2):
+        press(qtbot, page, Qt.Key.Key_T)
+    assert page.more.count.maximum() == page.count.maximum() - 2
+    page.more.count.setValue(1)
+    page.more.add.click()
+    assert len(engines[-1].commands[-1].prompt_ids) == 3

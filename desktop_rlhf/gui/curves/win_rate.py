@@ -1,40 +1,62 @@
-"""What a win rate says, and the card that shows it."""
+"""What a win rate says, the card that shows it, and how one goes on from there."""
 
 from __future__ import annotations
 
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from desktop_rlhf.gui.curves.charts import Share, ShareBars
 from desktop_rlhf.gui.curves.wording import counted, interval_words, percent
+from desktop_rlhf.gui.forms.page_frame import row
+from desktop_rlhf.gui.widgets.brief_spin_box import BriefSpinBox
+from desktop_rlhf.gui.widgets.controls import button
 from desktop_rlhf.gui.widgets.text import label
-from desktop_rlhf.records.verdicts import WinRate, wilson
+from desktop_rlhf.records.verdicts import Interval, WinRate, judgements_to_call_even, judgements_to_tell
 
-MOST_WORTH_JUDGING = 1_000
-
-
-def judgements_needed(share: float) -> int | None:
-    """How many judgements at this win rate would leave 50 % outside the interval; None when that is too many."""
-    for n in range(1, MOST_WORTH_JUDGING + 1):
-        interval = wilson(share * n, n)
-        if interval.low > 0.5 or interval.high < 0.5:
-            return n
-    return None
+FEW = 20  # matches, of which an interval promises more than so few keep
+USUAL_MORE = 20
 
 
-def verdict_on(rate: WinRate, candidate: str, baseline: str) -> str:
-    """What the judgements allow to be said, in one sentence."""
+def verdict_on(rate: WinRate, candidate: str, baseline: str, left: int) -> str:
+    """What the judgements allow to be said. ``left`` is how many more matches there can be."""
     interval = rate.interval
     if interval.n == 0:
         return "Nothing is judged yet."
-    if interval.low > 0.5:
-        return f"“{candidate}” is clearly better than “{baseline}” to your eye."
-    if interval.high < 0.5:
-        return f"“{candidate}” is clearly worse than “{baseline}” to your eye."
-    needed = judgements_needed(interval.value)
-    if needed is None:
-        return "You like both about as much; no sitting of a reasonable length would tell them apart."
-    more = counted(max(1, needed - interval.n), "more match", "more matches")
-    return f"It cannot be told yet: at this rate, judge about {more}."
+    if interval.tells:
+        better = "better" if interval.value > 0.5 else "worse"
+        if interval.n < FEW:
+            few = counted(interval.n, "match is", "matches are")
+            return f"“{candidate}” looks {better} than “{baseline}” to your eye, but {few} few."
+        return f"“{candidate}” is clearly {better} than “{baseline}” to your eye."
+    if interval.even:
+        return "You like both about as much: the win rate lies near 50 %, and its interval too."
+    return f"Too few to tell: the true win rate may lie on either side of 50 %. {_what_would_tell(interval, left)}"
+
+
+def more_to_tell(interval: Interval) -> int | None:
+    """About how many more judgements at this rate would tell the two apart, or call them even.
+
+    None when it is told already, when nothing is judged, and when that would be too many.
+    """
+    if interval.n == 0 or interval.tells or interval.even:
+        return None
+    needed = judgements_to_tell(interval.value) or judgements_to_call_even(interval.value)
+    return needed and _roughly(max(1, needed - interval.n))
+
+
+def _what_would_tell(interval: Interval, left: int) -> str:
+    more = more_to_tell(interval)
+    if more is None:
+        return "No number worth judging would tell at this rate."
+    told = "tell" if judgements_to_tell(interval.value) else "show that you like both about as much"
+    limit = "" if more <= left else f"; there are prompts for {left or 'no'} more"
+    return f"At this rate about {counted(more, 'more match', 'more matches')} would {told}{limit}."
+
+
+def _roughly(count: int) -> int:
+    """Up to the next ten, or fifty where it is many: at another rate it would be another number anyway."""
+    step = 1 if count < 10 else 10 if count < 200 else 50
+    return -(-count // step) * step
 
 
 class WinRateCard(QFrame):
@@ -54,13 +76,61 @@ class WinRateCard(QFrame):
         for widget in (self.heading, self.number, self.interval, self.verdict, self.bars):
             layout.addWidget(widget)
 
-    def show_rate(self, rate: WinRate, candidate: str, baseline: str) -> None:
+    def show_rate(self, rate: WinRate, candidate: str, baseline: str, left: int) -> None:
+        """``left`` is how many more matches there can be."""
         interval = rate.interval
         self.heading.setText(f"How often you preferred “{candidate}” to “{baseline}”")
         self.number.setText(percent(interval.value) if interval.n else "not known")
         wins, losses = counted(rate.wins, "win"), counted(rate.losses, "loss", "losses")
         counts = f"{wins}, {losses}, {counted(rate.ties, 'tie')}; a tie counts half"
         self.interval.setText(f"{interval_words(interval, 'matches')} ({counts})")
-        self.verdict.setText(verdict_on(rate, candidate, baseline))
+        self.verdict.setText(verdict_on(rate, candidate, baseline, left))
         self.bars.setVisible(interval.n > 0)
         self.bars.show_shares([Share(candidate, interval.value, interval.low, interval.high, strong=True)])
+
+
+class MoreMatches(QWidget):
+    """How many matches to add to those that are judged, or where prompts for more come from.
+
+    Signals:
+        wanted:  so many more matches.
+        prompts: held-out prompts are to be imported.
+    """
+
+    wanted = Signal(int)
+    prompts = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.count = BriefSpinBox()
+        self.count.setObjectName("compare-more-count")
+        self.count.setAccessibleName("Matches to add")
+        self.count.setFixedWidth(90)
+        self.add = button("Judge more", "compare-more", kind="primary")
+        self.add.setToolTip("Matches of the same two, on held-out prompts that had none yet")
+        self.add.clicked.connect(lambda: self.wanted.emit(self.count.value()))
+        self.to_prompts = button("Import prompts", "compare-more-prompts")
+        self.to_prompts.clicked.connect(self.prompts)
+        self.hint = label(role="hint", name="compare-more-hint")
+        self.count.done.connect(self.add.setFocus)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(row(self.add, self.count, self.to_prompts))
+        column.addWidget(self.hint)
+
+    def offer(self, interval: Interval, left: int) -> None:
+        """Propose as many as would tell, and at most ``left``."""
+        self.add.setVisible(left > 0)
+        self.count.setVisible(left > 0)
+        self.to_prompts.setVisible(left == 0)
+        self.count.setRange(min(1, left), left)
+        self.count.setValue(more_to_tell(interval) or USUAL_MORE)
+        if left:
+            self.hint.setText(
+                f"What you judged keeps counting. {counted(left, 'held-out prompt has', 'held-out prompts have')} no "
+                "match yet. Decide how many and judge them all: who stops when the number pleases is misled by chance."
+            )
+        else:
+            self.hint.setText(
+                "Every held-out prompt has its match. For more matches import more prompts as held-out ones."
+            )

@@ -11,9 +11,10 @@ from PySide6.QtGui import QHideEvent, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QStackedWidget, QVBoxLayout, QWidget
 
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
-from desktop_rlhf.gui.curves.win_rate import WinRateCard
-from desktop_rlhf.gui.curves.wording import adapter_titles, counted, interval_words, moment, percent, time_left
-from desktop_rlhf.gui.forms.page_frame import card, empty, fields, row, scrolling_column
+from desktop_rlhf.gui.curves.side_by_sides import BASE, SideBySideList, side_names
+from desktop_rlhf.gui.curves.win_rate import MoreMatches, WinRateCard
+from desktop_rlhf.gui.curves.wording import adapter_titles, percent, time_left
+from desktop_rlhf.gui.forms.page_frame import card, fields, row, scrolling_column
 from desktop_rlhf.gui.forms.spec_form import CalmSpinBox
 from desktop_rlhf.gui.widgets.banner import Banner
 from desktop_rlhf.gui.widgets.completion_card import CompletionCard
@@ -26,7 +27,7 @@ from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.records.errors import WorldError
 from desktop_rlhf.records.prompts import Prompt, Split
 from desktop_rlhf.records.runs import RunStatus
-from desktop_rlhf.records.verdicts import SideBySide
+from desktop_rlhf.records.verdicts import SideBySide, WinRate
 from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, JobProgressed, MatchReady, News, SampleMatches
 from desktop_rlhf.workbench.project import Project
 from desktop_rlhf.workbench.views import MatchShowing
@@ -34,7 +35,6 @@ from desktop_rlhf.workbench.views import MatchShowing
 REFUSAL_TAG = "refuse"
 SAMPLER = Sampler(max_new_tokens=96)
 USUAL_COUNT = 40
-BASE = "The base model"
 
 
 class ComparePage(QWidget):
@@ -97,10 +97,9 @@ class ComparePage(QWidget):
         inside.addLayout(row(self.start, self.to_missing))
         inside.addWidget(self.why_not)
         column.addWidget(frame)
-        self._past_card, past = card("Side by sides so far")
-        self._past = QVBoxLayout()
-        past.addLayout(self._past)
-        column.addWidget(self._past_card)
+        self._past = SideBySideList(self._project)
+        self._past.opened.connect(self._enter)
+        column.addWidget(self._past)
         column.addStretch(1)
         return page
 
@@ -112,6 +111,9 @@ class ComparePage(QWidget):
         self.show_result.setToolTip("Ends the blindness to the score; the sides stay hidden")
         self.show_result.clicked.connect(self._reveal)
         self.result = WinRateCard()
+        self.more = MoreMatches()
+        self.more.wanted.connect(self._judge_more)
+        self.more.prompts.connect(partial(self.go_to.emit, "prompts"))
         self.toast = Toast("compare-toast")
         self.waiting = label(role="heading", name="compare-waiting")
         self.waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -151,6 +153,7 @@ class ComparePage(QWidget):
         head.addWidget(self.show_result)
         outer.addLayout(head)
         outer.addWidget(self.result)
+        outer.addWidget(self.more)
         outer.addWidget(self.waiting)
         outer.addWidget(self.progress)
         outer.addWidget(self.detail)
@@ -192,7 +195,7 @@ class ComparePage(QWidget):
         self.count.setRange(min(1, held_out), held_out)
         self.count.setValue(chosen)
         self._offer()
-        self._list_past()
+        self._past.refresh()
         if self._current is not None and self._showing is None:
             self._next()
 
@@ -230,6 +233,10 @@ class ComparePage(QWidget):
     def _prompts(self) -> list[Prompt]:
         return [prompt for prompt in self._project.prompts(Split.HELD_OUT) if REFUSAL_TAG not in prompt.tags]
 
+    def _left(self, rate: WinRate) -> int:
+        """How many more matches can be judged: a side by side has one of each prompt."""
+        return max(0, len(self._prompts()) - rate.interval.n)
+
     def _offer(self) -> None:
         reason, self._missing_page, words = "", "", ""
         if not self.candidate.count():
@@ -263,40 +270,9 @@ class ComparePage(QWidget):
         self.detail.clear()
         self._engine.submit(SampleMatches(job_id, which.id, ids, SAMPLER, SystemRandom().randrange(2**31)))
 
-    def _list_past(self) -> None:
-        empty(self._past)
-        past = self._project.side_by_sides()
-        self._past_card.setVisible(bool(past))
-        for one in past:
-            self._past.addWidget(self._past_row(one))
-
-    def _past_row(self, which: SideBySide) -> QWidget:
-        candidate, baseline = self._names(which)
-        judged, total = self._project.win_rate(which.id).interval, which.planned
-        finished = judged.n >= total
-        if finished:
-            result = f"{percent(judged.value)} ({interval_words(judged, 'matches')})"
-        else:
-            result = f"{judged.n} of {counted(total, 'match', 'matches')} judged"
-        words = label(f"“{candidate}” against “{baseline}” · {moment(which.created_at)}\n{result}")
-        open_it = button("Show" if finished else "Continue", f"compare-open-{which.id}")
-        open_it.setAccessibleName(f"{open_it.text()} {candidate} against {baseline}")
-        open_it.clicked.connect(partial(self._enter, which))
-        line = QWidget()
-        layout = QHBoxLayout(line)
-        layout.setContentsMargins(0, 2, 0, 2)
-        layout.addWidget(words, 1)
-        layout.addWidget(open_it)
-        return line
-
-    def _names(self, which: SideBySide) -> tuple[str, str]:
-        names = {adapter.id: adapter.name for adapter in self._project.adapters()}
-        candidate, baseline = which.candidate_id, which.baseline_id
-        return names.get(candidate or "", BASE.lower()), names.get(baseline or "", BASE.lower())
-
     # Judging
 
-    def _enter(self, which: SideBySide, _checked: bool = False) -> None:
+    def _enter(self, which: SideBySide) -> None:
         self._current = which
         if self._project.matches(which.id) < which.planned and which.id not in self._jobs.values():
             self._sample(which)  # the rest of what was decided on
@@ -306,6 +282,16 @@ class ComparePage(QWidget):
         self._turn_to(self._judging)
         self._next()
         self._judging.setFocus()
+
+    def _judge_more(self, count: int) -> None:
+        """Go on with the same two, blind to the score again."""
+        assert self._current is not None
+        try:
+            more = self._project.plan_more(self._current.id, count)
+        except WorldError as error:
+            self.banner.show_error(error)
+            return
+        self._enter(more)
 
     def _leave(self) -> None:
         self._current = self._showing = None
@@ -328,6 +314,7 @@ class ComparePage(QWidget):
         assert self._current is not None
         self._showing = showing
         sampling = self._current.id in self._jobs.values()
+        self.more.hide()
         self._match.setVisible(showing is not None)
         self.tie.setVisible(showing is not None)
         self.waiting.setVisible(showing is None)
@@ -345,6 +332,9 @@ class ComparePage(QWidget):
         elif self._project.matches(self._current.id):
             self.waiting.setText("Every match is judged.")
             self._reveal()
+            rate = self._project.win_rate(self._current.id)
+            self.more.offer(rate.interval, self._left(rate))
+            self.more.show()
         else:
             self.waiting.setText("No match was written.")
         self._count()
@@ -362,7 +352,8 @@ class ComparePage(QWidget):
 
     def _reveal(self) -> None:
         assert self._current is not None
-        self.result.show_rate(self._project.win_rate(self._current.id), *self._names(self._current))
+        rate = self._project.win_rate(self._current.id)
+        self.result.show_rate(rate, *side_names(self._project, self._current), self._left(rate))
         self.result.show()
         self.show_result.hide()
 
