@@ -54,8 +54,13 @@ class PromptTable(Table):
         """The id of the prompt with this key."""
         return next((str(row["id"]) for row in self.rows("SELECT id FROM prompts WHERE key = ?", [key])), None)
 
+    def pass_over(self, prompt_id: str) -> None:
+        """Count it as sampled once more without a group, so that others come first."""
+        with self.store.transaction():
+            self.store.db.execute("UPDATE prompts SET sampled = sampled + 1 WHERE id = ?", [prompt_id])
+
     def least_sampled(self, count: int) -> list[Prompt]:
-        """Training prompts with the fewest groups to label, in the order they were added."""
+        """Training prompts that were sampled the fewest times to be labelled, in the order they were added."""
         sql = "SELECT * FROM prompts WHERE split = 'train' ORDER BY sampled, rowid LIMIT ?"
         return [_prompt(row) for row in self.rows(sql, [count])]
 

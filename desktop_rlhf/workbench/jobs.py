@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from desktop_rlhf.adapters.resident import ResidentModel, hash_adapter
+from desktop_rlhf.completions.distinct import MOST_DRAWN_AGAIN, DistinctGroup
 from desktop_rlhf.completions.sampling import MOST_READ, Drawn, Sampling, sample
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.errors import BadInputError, ModelFolderError
@@ -24,6 +25,7 @@ from desktop_rlhf.workbench.messages import (
     JobProgressed,
     MatchReady,
     News,
+    PromptPassedOver,
     SampleGroups,
     SampleMatches,
 )
@@ -82,24 +84,64 @@ def sample_groups(bench: Bench, command: SampleGroups, stop: StopToken) -> Job:
     first = PROMPTS_PER_BATCH if bench.store.completions.waiting() else _soon_written(bench, command)
     with _Speaker(bench, command.adapter_id) as name:
         for start, end in _batches(total, first):
-            prompts = [bench.store.prompts.get(prompt_id) for prompt_id in command.prompt_ids[start:end]]
-            seeds = [derive_seed(command.seed, p.id, k) for p in prompts for k in range(count)]
-            for part in _draw(bench, name, prompts, seeds, command.sampler, stop):
+            groups = [_group(bench, command, prompt_id) for prompt_id in command.prompt_ids[start:end]]
+            seeds = [seed for group in groups for seed in group.next_seeds()]
+            for part in _draw(bench, name, [group.prompt for group in groups], seeds, command.sampler, stop):
                 if isinstance(part, Progressed):
-                    done = start + len(prompts) * part.done / part.total
+                    done = start + len(groups) * part.done / part.total
                     yield JobProgressed(command.job_id, part.stage, done / total, None)
                     continue
-                prompt, group_id = prompts[part.place], uuid4().hex
-                own = seeds[part.place * count : (part.place + 1) * count]
-                group = [
-                    _completion(bench, prompt, group_id, command.adapter_id, drawn, command.sampler, seed)
-                    for drawn, seed in zip(part.drawn, own, strict=True)
-                ]
-                bench.store.completions.add_group(group, to_label=True)
-                yield CompletionsReady(command.job_id, prompt.id, group_id)
+                group, own = groups[part.place], seeds[part.place * count : (part.place + 1) * count]
+                for drawn, seed in zip(part.drawn, own, strict=True):
+                    _take(bench, command, group, drawn, seed)
+                if not group.missing:
+                    yield _stored(bench, command, group)
+            wanting = [group for group in groups if group.missing]
+            for part in _draw_again(bench, name, command, wanting, stop):
+                yield JobProgressed(command.job_id, part.stage, end / total, None)
             if stop.requested:
                 break
+            for group in wanting:
+                yield _stored(bench, command, group) if group.gives_a_choice else _passed_over(bench, command, group)
     return Ending()
+
+
+def _group(bench: Bench, command: SampleGroups, prompt_id: str) -> DistinctGroup:
+    prompt, count = bench.store.prompts.get(prompt_id), command.completions_per_prompt
+    return DistinctGroup(uuid4().hex, prompt, count, command.seed, repeats=command.repeats)
+
+
+def _draw_again(
+    bench: Bench, name: str | None, command: SampleGroups, groups: Sequence[DistinctGroup], stop: StopToken
+) -> Iterator[Progressed]:
+    """Draw anew what repeated something of its group, a few times; without chance it would be the same each time."""
+    for _ in range(MOST_DRAWN_AGAIN if command.sampler.temperature else 0):
+        rows = [group for group in groups for _ in range(group.missing)]
+        if not rows or stop.requested:
+            return
+        seeds = [seed for group in groups for seed in group.next_seeds()]
+        found: dict[int, Drawn] = {}
+        for part in _draw(bench, name, [group.prompt for group in rows], seeds, command.sampler, stop):
+            if isinstance(part, Progressed):
+                yield part
+            else:
+                (found[part.place],) = part.drawn
+        for place, drawn in sorted(found.items()):  # in their order, not in that in which they ended
+            _take(bench, command, rows[place], drawn, seeds[place])
+
+
+def _take(bench: Bench, command: SampleGroups, group: DistinctGroup, drawn: Drawn, seed: int) -> None:
+    group.take(_completion(bench, group.prompt, group.id, command.adapter_id, drawn, command.sampler, seed))
+
+
+def _stored(bench: Bench, command: SampleGroups, group: DistinctGroup) -> CompletionsReady:
+    bench.store.completions.add_group(group.completions, to_label=True)
+    return CompletionsReady(command.job_id, group.prompt.id, group.id)
+
+
+def _passed_over(bench: Bench, command: SampleGroups, group: DistinctGroup) -> PromptPassedOver:
+    bench.store.prompts.pass_over(group.prompt.id)
+    return PromptPassedOver(command.job_id, group.prompt.id)
 
 
 def sample_matches(bench: Bench, command: SampleMatches, stop: StopToken) -> Job:

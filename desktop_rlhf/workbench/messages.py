@@ -17,7 +17,14 @@ from desktop_rlhf.workbench.estimated import Estimate
 
 @dataclass(frozen=True, slots=True)
 class SampleGroups:
-    """Sample one group of completions for each prompt, to be labelled. Served between the steps of a run."""
+    """Sample one group of completions for each prompt, to be labelled. Served between the steps of a run.
+
+    What reads the same as another of its group is drawn again a few times. Where it still does, the group is smaller;
+    where no choice is left, the prompt is passed over.
+
+    Attributes:
+        repeats: all are kept as they were drawn, for measuring what an adapter writes.
+    """
 
     job_id: str
     prompt_ids: tuple[str, ...]
@@ -25,6 +32,7 @@ class SampleGroups:
     adapter_id: str | None
     sampler: Sampler
     seed: int
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +161,14 @@ class CompletionsReady:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptPassedOver:
+    """All completions of a prompt read the same, so there is nothing to choose between and none is stored."""
+
+    job_id: str
+    prompt_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class MatchReady:
     """Both sides of a match are stored and can be judged."""
 
@@ -195,6 +211,7 @@ News: TypeAlias = (
     | JobResumed
     | JobEnded
     | CompletionsReady
+    | PromptPassedOver
     | MatchReady
     | RunSaid
     | RunEstimated

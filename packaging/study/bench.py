@@ -108,7 +108,7 @@ class Bench:
         """``count`` completions for each prompt, in the prompts' order, from an adapter or from the base."""
 
         def make() -> dict[str, str]:
-            command = SampleGroups(uuid4().hex, tuple(prompt_ids), count, adapter, sampler, seed)
+            command = SampleGroups(uuid4().hex, tuple(prompt_ids), count, adapter, sampler, seed, repeats=True)
             self._work(command)
             return {news.prompt_id: news.group_id for news in self._news if isinstance(news, CompletionsReady)}
 

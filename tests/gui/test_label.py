@@ -18,6 +18,7 @@ from desktop_rlhf.workbench.messages import (
     JobProgressed,
     JobStarted,
     ModelLoaded,
+    PromptPassedOver,
     SampleGroups,
 )
 
@@ -319,6 +320,41 @@ def test_that_another_choice_of_how_many_renews_the_job(open_page, engines):
     page.take_news(JobEnded(job_id, RunStatus.STOPPED))
     assert engines[-1].commands[-1].completions_per_prompt == 4
     assert len(engines[-1].commands) == 2
+
+
+def test_that_prompts_that_give_no_choice_are_told_of_below_what_is_judged(open_page, add_group, engines):
+    page = open_page()
+    job_id = engines[-1].commands[0].job_id
+    line = page.findChild(object, "label-passed-over")
+    assert line.isHidden()
+    page.take_news(CompletionsReady(job_id, "", add_group("yes", "no")))
+    page.take_news(PromptPassedOver(job_id, "p"))
+    assert line.isVisible()
+    assert line.text() == "One prompt was passed over, for the completions read the same each time they were drawn."
+    page.take_news(PromptPassedOver(job_id, "q"))
+    assert line.text().startswith("2 prompts were passed over")
+    page.take_news(JobEnded(job_id, RunStatus.COMPLETED))
+    assert len(engines[-1].commands) == 2  # others are asked for
+    child(page, QSpinBox, "label-longest").setValue(200)
+    assert line.isHidden()
+
+
+def test_that_a_model_that_always_writes_the_same_is_not_asked_for_ever(open_page, engines, qtbot):
+    page = open_page()
+    first = engines[-1].commands[0]
+    for prompt_id in first.prompt_ids:
+        page.take_news(PromptPassedOver(first.job_id, prompt_id))
+    page.take_news(JobEnded(first.job_id, RunStatus.COMPLETED))
+    page.refresh()
+    assert len(engines[-1].commands) == 1
+    assert "nothing to choose between" in text_of(page, "label-waiting")
+    qtbot.mouseClick(child(page, QPushButton, "label-sample-again"), Qt.MouseButton.LeftButton)
+    assert len(engines[-1].commands) == 2
+    second = engines[-1].commands[1]
+    page.take_news(PromptPassedOver(second.job_id, second.prompt_ids[0]))
+    page.take_news(JobEnded(second.job_id, RunStatus.COMPLETED))
+    child(page, QSpinBox, "label-longest").setValue(200)
+    assert engines[-1].commands[-1].sampler.max_new_tokens == 200
 
 
 def test_that_a_failed_job_is_shown_and_not_asked_again_by_itself(open_page, engines, qtbot):

@@ -158,4 +158,4 @@ def test_that_the_road_is_walked_in_the_window_from_an_empty_project_to_a_win_ra
     assert [run.algorithm for run in project.runs()] == ["ppo", "dpo", "reward"]
     walker.page.sample_from.emit(dpo.id)
     walker.page.go_to.emit("label")
-    assert walker.window.workspace.page("label")._adapter.currentData() == dpo.id
+    assert walker.window.workspace.page("label")._sampling.adapter_id == dpo.id

@@ -291,6 +291,7 @@ def test_that_a_label_walks_no_table_however_long_it_is(store: Store) -> None:
         store.comparisons.last,
         lambda: store.comparisons.retract("c"),
         lambda: store.prompts.least_sampled(8),
+        lambda: store.prompts.pass_over(prompt.id),
         store.runs.interrupt_running,
     ):
         statements: list[str] = []

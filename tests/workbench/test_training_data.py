@@ -79,7 +79,8 @@ def judge_equal(project, work, sampling):
 
     def judge() -> None:
         greedy = Sampler(temperature=0, max_new_tokens=6)
-        work(replace(sampling(2, "equal"), prompt_ids=(project.prompts(Split.TRAIN)[0].id,), sampler=greedy))
+        prompt_ids = (project.prompts(Split.TRAIN)[0].id,)
+        work(replace(sampling(2, "equal"), prompt_ids=prompt_ids, sampler=greedy, repeats=True))
         project.save_comparison(project.next_showing(), Outcome.RANKED, (1, 2))
 
     return judge

@@ -11,6 +11,7 @@ from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.workbench.messages import (
+    CompletionsReady,
     EngineFailed,
     JobEnded,
     JobProgressed,
@@ -18,12 +19,15 @@ from desktop_rlhf.workbench.messages import (
     ModelLoaded,
     ModelLoading,
     News,
+    PromptPassedOver,
     SampleGroups,
 )
 from desktop_rlhf.workbench.project import Project
 
 FEWEST_WAITING = 4
 PROMPTS_AT_ONCE = 8
+NO_CHOICE = "What was written for each prompt always read the same, so there is nothing to choose between."
+HOW_TO_DIFFER = "Let more tokens be written, or have another adapter write."
 
 
 class SamplingAhead(QObject):
@@ -34,7 +38,7 @@ class SamplingAhead(QObject):
         share:    of the job that is done, in [0, 1], None while nothing is known.
 
     Signals:
-        changed: ``sentence`` or ``share`` did.
+        changed: ``sentence``, ``share`` or ``passed_over`` did.
         failed:  a sentence, a next step and a traceback, which may be empty.
     """
 
@@ -48,6 +52,8 @@ class SamplingAhead(QObject):
         self._job_id: str | None = None
         self._held = False
         self._stopped_by_us = False
+        self._passed_over = 0  # prompts, with these settings
+        self._ready = 0  # groups, of this job
         self._settings: tuple[int, str | None, Sampler] = (2, None, Sampler())
         self.sentence = "The engine is starting."
         self.share: float | None = None
@@ -57,12 +63,22 @@ class SamplingAhead(QObject):
         """Whether it waits to be asked again, after a failure or a stop."""
         return self._held
 
+    @property
+    def passed_over(self) -> str:
+        """For which prompts nothing is there to be judged, and why; empty when there are none."""
+        if not self._passed_over:
+            return ""
+        which = "One prompt was" if self._passed_over == 1 else f"{self._passed_over:,} prompts were"
+        return f"{which} passed over, for the completions read the same each time they were drawn."
+
     def use(self, completions_per_prompt: int, adapter_id: str | None, max_new_tokens: int) -> None:
         """Sample so from now on; a job that samples otherwise is stopped."""
         settings = (completions_per_prompt, adapter_id, Sampler(max_new_tokens=max_new_tokens))
         if settings == self._settings:
             return
         self._settings = settings
+        self._passed_over = 0
+        self.changed.emit()
         if self._job_id is not None:
             self._stopped_by_us = True
             self._engine.stop(self._job_id)
@@ -83,6 +99,7 @@ class SamplingAhead(QObject):
             return
         count, adapter_id, sampler = self._settings
         self._job_id = uuid4().hex
+        self._ready = 0
         self._engine.submit(
             SampleGroups(
                 job_id=self._job_id,
@@ -106,6 +123,10 @@ class SamplingAhead(QObject):
                 self.sentence, self.share = "The model is writing…", 0.0
             case JobProgressed(job_id=job_id, share=share) if job_id == self._job_id:
                 self.share = share
+            case CompletionsReady(job_id=job_id) if job_id == self._job_id:
+                self._ready += 1
+            case PromptPassedOver(job_id=job_id) if job_id == self._job_id:
+                self._passed_over += 1
             case JobEnded(job_id=job_id) if job_id == self._job_id:
                 self._job_id, self.share = None, None
                 self._end(news)
@@ -118,7 +139,7 @@ class SamplingAhead(QObject):
         self.changed.emit()
 
     def _end(self, news: JobEnded) -> None:
-        if news.status is RunStatus.COMPLETED or self._stopped_by_us:
+        if self._stopped_by_us or (news.status is RunStatus.COMPLETED and (self._ready or not self._passed_over)):
             self._stopped_by_us = False
             self.top_up()
             return
@@ -126,5 +147,7 @@ class SamplingAhead(QObject):
         if news.status is RunStatus.FAILED:
             self.sentence = "Sampling failed."
             self.failed.emit(news.reason, news.next_step, news.traceback)
+        elif news.status is RunStatus.COMPLETED:  # it would be so for ever
+            self.sentence = f"{NO_CHOICE} {HOW_TO_DIFFER}"
         else:
             self.sentence = "Sampling was stopped."

@@ -21,12 +21,12 @@ from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.bridge.sampling_ahead import SamplingAhead
 from desktop_rlhf.gui.widgets.answer_bar import AnswerBar, what_was_saved
 from desktop_rlhf.gui.widgets.banner import Banner
-from desktop_rlhf.gui.widgets.brief_spin_box import BriefSpinBox
 from desktop_rlhf.gui.widgets.centred import centred
 from desktop_rlhf.gui.widgets.completion_card import CompletionCard
-from desktop_rlhf.gui.widgets.controls import button, choice, fill
+from desktop_rlhf.gui.widgets.controls import button
 from desktop_rlhf.gui.widgets.prompt_text import prompt_text
 from desktop_rlhf.gui.widgets.ranking import Ranking
+from desktop_rlhf.gui.widgets.sampling_bar import SamplingBar
 from desktop_rlhf.gui.widgets.stopwatch import Stopwatch
 from desktop_rlhf.gui.widgets.strength import KEYS
 from desktop_rlhf.gui.widgets.text import ReadingText, Toast, label
@@ -40,7 +40,6 @@ from desktop_rlhf.workbench.views import Showing
 MOST_AT_ONCE = 6
 ENOUGH_FOR_A_REWARD_MODEL = 20
 NARROWEST_CARD = 300  # pixels
-COUNTS = (("two", 2), ("three", 3), ("four", 4), ("five", 5), ("six", 6))
 
 
 class LabelPage(QWidget):
@@ -61,7 +60,7 @@ class LabelPage(QWidget):
         self._ranking: Ranking | None = None
         self._watch = Stopwatch()
         self._ahead = SamplingAhead(project, engine, self)
-        self._ahead.changed.connect(self._show_waiting)
+        self._ahead.changed.connect(self._follow_sampling)
         self._ahead.failed.connect(self._sampling_failed)
         self._build()
         self._bind_keys()
@@ -152,28 +151,18 @@ class LabelPage(QWidget):
             made.clicked.connect(lambda _=False, slot=slot: slot())
         return self._answers
 
-    def _build_sampling(self) -> QHBoxLayout:
-        self._count = choice("label-count", "Completions shown at once", COUNTS)
-        self._adapter = choice("label-adapter", "Adapter to sample from")
-        self._adapter.setMaximumWidth(260)
-        self._longest = BriefSpinBox()
-        self._longest.setObjectName("label-longest")
-        self._longest.setAccessibleName("Longest completion, in tokens")
-        self._longest.setRange(8, 1024)
-        self._longest.setValue(96)
-        self._longest.setSuffix(" tokens")
-        self._count.currentIndexChanged.connect(self._use_sampling)
-        self._adapter.currentIndexChanged.connect(self._use_sampling)
-        self._longest.valueChanged.connect(self._use_sampling)
-        self._longest.done.connect(self.setFocus)
+    def _build_sampling(self) -> QVBoxLayout:
+        self._sampling = SamplingBar()
         self._fill_adapters()
-        row = QHBoxLayout()
-        for title, widget in (("Show", self._count), ("from", self._adapter), ("up to", self._longest)):
-            row.addWidget(label(title, role="hint", wrap=False))
-            row.addWidget(widget)
-        row.addWidget(label("(for what is written next)", role="hint", wrap=False))
-        row.addStretch(1)
-        return row
+        self._sampling.changed.connect(self._use_sampling)
+        self._sampling.done.connect(self.setFocus)
+        self._passed_over = label(role="hint", name="label-passed-over")
+        self._passed_over.hide()
+        column = QVBoxLayout()
+        column.setSpacing(4)
+        column.addWidget(self._sampling)
+        column.addWidget(self._passed_over)
+        return column
 
     def _bind_keys(self) -> None:
         answers = self._answers
@@ -217,7 +206,7 @@ class LabelPage(QWidget):
     def sample_from(self, adapter_id: str) -> None:
         """Write with this adapter from now on."""
         self._fill_adapters()
-        self._adapter.setCurrentIndex(self._adapter.findData(adapter_id))
+        self._sampling.choose_adapter(adapter_id)
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
@@ -264,6 +253,11 @@ class LabelPage(QWidget):
             if place < count:
                 self._grid.addWidget(card, place // columns, place % columns)
 
+    def _follow_sampling(self) -> None:
+        self._passed_over.setText(self._ahead.passed_over)
+        self._passed_over.setVisible(bool(self._ahead.passed_over))
+        self._show_waiting()
+
     def _show_waiting(self) -> None:
         if self._showing is not None:
             return
@@ -286,11 +280,10 @@ class LabelPage(QWidget):
         self._offer.setVisible(counts.ranked >= ENOUGH_FOR_A_REWARD_MODEL and not self._project.has_reward_model)
 
     def _fill_adapters(self) -> None:
-        adapters = self._project.adapters(AdapterKind.POLICY)
-        fill(self._adapter, [("the base model", None), *((adapter.name, adapter.id) for adapter in adapters)])
+        self._sampling.offer(self._project.adapters(AdapterKind.POLICY))
 
     def _use_sampling(self) -> None:
-        self._ahead.use(self._count.currentData(), self._adapter.currentData(), self._longest.value())
+        self._ahead.use(self._sampling.count, self._sampling.adapter_id, self._sampling.longest)
 
     # Judging
 

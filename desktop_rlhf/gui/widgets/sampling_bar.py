@@ -1,0 +1,76 @@
+"""What is to be written next: how many completions, by which adapter, and how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QHBoxLayout, QWidget
+
+from desktop_rlhf.gui.widgets.brief_spin_box import BriefSpinBox
+from desktop_rlhf.gui.widgets.controls import choice, fill
+from desktop_rlhf.gui.widgets.text import label
+from desktop_rlhf.records.adapters import Adapter
+
+COUNTS = (("two", 2), ("three", 3), ("four", 4), ("five", 5), ("six", 6))
+USUAL_LONGEST = 96  # tokens
+
+
+class SamplingBar(QWidget):
+    """One line of choices.
+
+    Signals:
+        changed: a choice was made.
+        done:    the keyboard is free again.
+    """
+
+    changed = Signal()
+    done = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._count = choice("label-count", "Completions shown at once", COUNTS)
+        self._adapter = choice("label-adapter", "Adapter to sample from")
+        self._adapter.setMaximumWidth(260)
+        self._longest = BriefSpinBox()
+        self._longest.setObjectName("label-longest")
+        self._longest.setAccessibleName("Longest completion, in tokens")
+        self._longest.setRange(8, 1024)
+        self._longest.setValue(USUAL_LONGEST)
+        self._longest.setSuffix(" tokens")
+        self.offer(())
+        self._count.currentIndexChanged.connect(self.changed)
+        self._adapter.currentIndexChanged.connect(self.changed)
+        self._longest.valueChanged.connect(self.changed)
+        self._longest.done.connect(self.done)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        for title, widget in (("Show", self._count), ("from", self._adapter), ("up to", self._longest)):
+            row.addWidget(label(title, role="hint", wrap=False))
+            row.addWidget(widget)
+        row.addWidget(label("(for what is written next)", role="hint", wrap=False))
+        row.addStretch(1)
+
+    @property
+    def count(self) -> int:
+        """Completions for each prompt."""
+        return int(self._count.currentData())
+
+    @property
+    def adapter_id(self) -> str | None:
+        """None is the base model."""
+        chosen = self._adapter.currentData()
+        return None if chosen is None else str(chosen)
+
+    @property
+    def longest(self) -> int:
+        """Tokens after which a completion is cut."""
+        return self._longest.value()
+
+    def offer(self, adapters: Sequence[Adapter]) -> None:
+        """Offer these adapters beside the base model; what was chosen stays while it is there."""
+        fill(self._adapter, [("the base model", None), *((adapter.name, adapter.id) for adapter in adapters)])
+
+    def choose_adapter(self, adapter_id: str) -> None:
+        """Choose one that is offered."""
+        self._adapter.setCurrentIndex(self._adapter.findData(adapter_id))
