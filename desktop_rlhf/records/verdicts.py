@@ -14,6 +14,10 @@ EVEN_WITHIN = 0.1
 MOST_WORTH_JUDGING = 1_000
 
 
+SAME_TEXT = "same text"
+"""The labeller of a tie that nobody was asked about: both sides wrote the same."""
+
+
 class Winner(StrEnum):
     """Whose completion was preferred."""
 
@@ -51,7 +55,11 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was said of one match; never changed, only retracted. ``id`` is a UUID hex."""
+    """What was said of one match; never changed, only retracted. ``id`` is a UUID hex.
+
+    Attributes:
+        labeller: who judged, or ``SAME_TEXT``.
+    """
 
     id: str
     match_id: str
@@ -113,12 +121,22 @@ def _first(share: float, enough: Callable[[Interval], bool]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class WinRate:
-    """(wins + half the ties) / n of the candidate, with its Wilson interval."""
+    """(wins + half the ties) / n of the candidate, with its Wilson interval.
+
+    Attributes:
+        same: how many of the ties nobody was asked about, for both sides wrote the same.
+    """
 
     wins: int
     losses: int
     ties: int
+    same: int = 0
 
     @property
     def interval(self) -> Interval:
         return wilson(self.wins + self.ties / 2, self.wins + self.losses + self.ties)
+
+    @property
+    def asked(self) -> int:
+        """How many a person or a judge gave."""
+        return self.wins + self.losses + self.ties - self.same

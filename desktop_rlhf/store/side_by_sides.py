@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from desktop_rlhf.records.verdicts import Match, SideBySide, Verdict, Winner, WinRate
+from desktop_rlhf.records.verdicts import SAME_TEXT, Match, SideBySide, Verdict, Winner, WinRate
 from desktop_rlhf.store import clock
 from desktop_rlhf.store.table import Table
 
@@ -91,10 +91,10 @@ class SideBySideTable(Table):
             self.insert("verdicts", row, ignore=True)
 
     def retract_last(self, side_by_side_id: str) -> Match | None:
-        """Take the newest verdict back and give its match; None when there is none."""
+        """Take the newest verdict that somebody gave back and give its match; None when there is none."""
         with self.store.transaction():
-            sql = f"SELECT verdicts.id, match_id {_VERDICTS} ORDER BY verdicts.rowid DESC LIMIT 1"
-            for row in self.rows(sql, [side_by_side_id]):
+            sql = f"SELECT verdicts.id, match_id {_VERDICTS} AND labeller <> ? ORDER BY verdicts.rowid DESC LIMIT 1"
+            for row in self.rows(sql, [side_by_side_id, SAME_TEXT]):
                 self.insert("verdict_retractions", {"verdict_id": row["id"], "created_at": clock.now()})
                 return self.match(row["match_id"])
         return None
@@ -105,8 +105,10 @@ class SideBySideTable(Table):
         return [Verdict(**row | {"winner": Winner(row["winner"])}) for row in rows]
 
     def win_rate(self, side_by_side_id: str) -> WinRate:
-        counts = Counter(str(row["winner"]) for row in self.rows(f"SELECT winner {_VERDICTS}", [side_by_side_id]))
-        return WinRate(wins=counts[Winner.CANDIDATE], losses=counts[Winner.BASELINE], ties=counts[Winner.TIE])
+        rows = list(self.rows(f"SELECT winner, labeller {_VERDICTS}", [side_by_side_id]))
+        counts = Counter(str(row["winner"]) for row in rows)
+        same = sum(row["labeller"] == SAME_TEXT for row in rows)
+        return WinRate(counts[Winner.CANDIDATE], counts[Winner.BASELINE], counts[Winner.TIE], same)
 
 
 def _match(row: dict[str, Any]) -> Match:

@@ -9,12 +9,12 @@ from pathlib import Path
 from uuid import uuid4
 
 from desktop_rlhf.adapters.resident import ResidentModel, hash_adapter
-from desktop_rlhf.completions.distinct import MOST_DRAWN_AGAIN, DistinctGroup
+from desktop_rlhf.completions.distinct import MOST_DRAWN_AGAIN, DistinctGroup, same_text
 from desktop_rlhf.completions.sampling import MOST_READ, Drawn, Sampling, sample
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.errors import BadInputError, ModelFolderError
 from desktop_rlhf.records.prompts import Prompt
-from desktop_rlhf.records.verdicts import Match
+from desktop_rlhf.records.verdicts import SAME_TEXT, Match, Verdict, Winner
 from desktop_rlhf.runs.events import Progressed
 from desktop_rlhf.runs.seeds import derive_seed
 from desktop_rlhf.runs.stop import StopToken
@@ -145,7 +145,11 @@ def _passed_over(bench: Bench, command: SampleGroups, group: DistinctGroup) -> P
 
 
 def sample_matches(bench: Bench, command: SampleMatches, stop: StopToken) -> Job:
-    """Sample and store both sides of each match, the same seed on both sides; matches that stand already are kept."""
+    """Sample and store both sides of each match, the same seed on both sides; matches that stand already are kept.
+
+    Sides that read the same are a tie, and nobody is asked. To draw them again, as for labelling, would leave out where
+    the two are alike, and make every difference look larger than it is.
+    """
     pair = bench.store.side_by_sides.get(command.side_by_side_id)
     sides = (pair.candidate_id, pair.baseline_id)
     standing = {match.prompt_id for match in bench.store.side_by_sides.matches(pair.id)}
@@ -179,6 +183,9 @@ def sample_matches(bench: Bench, command: SampleMatches, stop: StopToken) -> Job
                 bench.store.side_by_sides.add_match(
                     Match(match_id, pair.id, prompt.id, made[0].id, made[1].id, candidate_on_left(match_id))
                 )
+                if same_text(*made):
+                    tie = Verdict(uuid4().hex, match_id, Winner.TIE, labeller=SAME_TEXT)
+                    bench.store.side_by_sides.add_verdict(tie)
             yield MatchReady(command.job_id, pair.id, match_id)
     return Ending()
 

@@ -12,7 +12,7 @@ from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.records.runs import Run, RunStatus
-from desktop_rlhf.records.verdicts import Match, WinRate, wilson
+from desktop_rlhf.records.verdicts import SAME_TEXT, Match, Verdict, Winner, WinRate, wilson
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, JobProgressed, MatchReady
 from desktop_rlhf.workbench.project import STORE_FILE
@@ -31,22 +31,23 @@ def candidate(project):
 
 @pytest.fixture
 def add_matches(project):
-    """Stores matches as the engine would; the candidate says GOOD and stands left and right in turn."""
+    """Stores matches as the engine would, up to a number; the candidate says GOOD and stands left and right in turn."""
 
-    def add(side_by_side_id: str, count: int) -> None:
+    def add(side_by_side_id: str, count: int, same: bool = False) -> None:
         store = Store.open(project.path / STORE_FILE)
         there = store.side_by_sides.matches(side_by_side_id)
         usable = [p for p in project.prompts(Split.HELD_OUT) if REFUSAL_TAG not in p.tags]
         for i, prompt in list(enumerate(usable[:count]))[len(there) :]:
             pair = [
                 Completion(uuid4().hex, prompt.id, uuid4().hex, adapter, text, (1,), True, Sampler(), 0)
-                for adapter, text in (("kind", "GOOD"), (None, "PLAIN"))
+                for adapter, text in (("kind", "GOOD"), (None, "GOOD" if same else "PLAIN"))
             ]
             for completion in pair:
                 store.completions.add_group([completion], to_label=False)
-            store.side_by_sides.add_match(
-                Match(uuid4().hex, side_by_side_id, prompt.id, pair[0].id, pair[1].id, candidate_on_left=i % 2 == 0)
-            )
+            match = Match(uuid4().hex, side_by_side_id, prompt.id, pair[0].id, pair[1].id, candidate_on_left=i % 2 == 0)
+            store.side_by_sides.add_match(match)
+            if same:
+                store.side_by_sides.add_verdict(Verdict(uuid4().hex, match.id, Winner.TIE, SAME_TEXT))
         store.close()
 
     return add
@@ -168,6 +169,24 @@ def test_that_the_result_is_shown_when_every_match_is_judged(qtbot, page, judgin
     assert page.result.number.text() == "100 %"
     share = page.result.bars.shares[0]
     assert (share.low, share.high) == (wilson(4, 4).low, wilson(4, 4).high)
+
+
+def test_that_matches_with_the_same_text_count_as_ties_and_are_told_apart(qtbot, page, project, engines, add_matches):
+    page.count.setValue(3)
+    page.start.click()
+    command = engines[-1].commands[-1]
+    add_matches(command.side_by_side_id, 2)
+    add_matches(command.side_by_side_id, 3, same=True)
+    page.take_news(MatchReady(command.job_id, command.side_by_side_id, "first"))
+    page.take_news(JobEnded(command.job_id, RunStatus.COMPLETED))
+    assert page.counter.text() == "0 judged, 2 to go, 1 the same on both sides"
+    assert (page.undo.isVisible(), page.show_result.isVisible()) == (False, False)
+    for _ in range(2):
+        press(qtbot, page, Qt.Key.Key_T)
+    assert "3 ties, 1 of them where both wrote the same; a tie counts half" in page.result.interval.text()
+    press(qtbot, page, Qt.Key.Key_Z)
+    assert {side.text.toPlainText() for side in page.sides} == {"GOOD", "PLAIN"}
+    assert project.win_rate(command.side_by_side_id) == WinRate(0, 0, ties=2, same=1)
 
 
 def test_that_undo_brings_the_match_and_the_blindness_back(qtbot, page, project, judging):

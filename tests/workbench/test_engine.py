@@ -9,7 +9,7 @@ from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.completions import Sampler
 from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.records.runs import RunStatus
-from desktop_rlhf.records.verdicts import Winner
+from desktop_rlhf.records.verdicts import Winner, WinRate
 from desktop_rlhf.runs.events import StepTaken
 from desktop_rlhf.workbench.engine import Engine, usual_threads
 from desktop_rlhf.workbench.messages import (
@@ -19,6 +19,7 @@ from desktop_rlhf.workbench.messages import (
     JobProgressed,
     JobResumed,
     JobStarted,
+    MatchReady,
     ModelLoaded,
     RunSaid,
     SampleMatches,
@@ -105,9 +106,25 @@ def test_that_the_same_seed_on_both_sides_gives_the_same_text_where_the_models_a
     pair = project.side_by_side(None, None, 6)
     ids = tuple(prompt.id for prompt in project.prompts(Split.HELD_OUT))
     work(SampleMatches("e", pair.id, ids, Sampler(max_new_tokens=8), seed=3))
-    showing = project.next_match(pair.id)
-    assert showing is not None
-    assert showing.left.completion_ids == showing.right.completion_ids
+    matches = project._store.side_by_sides.matches(pair.id)
+    sides = project._store.completions.get_all(
+        [i for match in matches for i in (match.candidate_completion_id, match.baseline_completion_id)]
+    )
+    assert len(sides) == 12
+    for match in matches:
+        candidate, baseline = sides[match.candidate_completion_id], sides[match.baseline_completion_id]
+        assert candidate.completion_ids == baseline.completion_ids
+
+
+def test_that_sides_that_read_the_same_are_ties_that_nobody_is_asked_about_or_takes_back(project, work) -> None:
+    pair = project.side_by_side(None, None, 6)
+    ids = tuple(prompt.id for prompt in project.prompts(Split.HELD_OUT))
+    said = work(SampleMatches("e", pair.id, ids, Sampler(max_new_tokens=8), seed=3))
+    assert sum(isinstance(news, MatchReady) for news in said) == 6
+    assert project.next_match(pair.id) is None
+    rate = project.win_rate(pair.id)
+    assert (rate, rate.asked) == (WinRate(wins=0, losses=0, ties=6, same=6), 0)
+    assert project.undo_verdict(pair.id) is None
 
 
 @pytest.mark.parametrize("algorithm", ["reward", "dpo", "ppo"])

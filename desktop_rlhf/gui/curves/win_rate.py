@@ -82,7 +82,8 @@ class WinRateCard(QFrame):
         self.heading.setText(f"How often you preferred “{candidate}” to “{baseline}”")
         self.number.setText(percent(interval.value) if interval.n else "not known")
         wins, losses = counted(rate.wins, "win"), counted(rate.losses, "loss", "losses")
-        counts = f"{wins}, {losses}, {counted(rate.ties, 'tie')}; a tie counts half"
+        same = f", {rate.same} of them where both wrote the same" if rate.same else ""
+        counts = f"{wins}, {losses}, {counted(rate.ties, 'tie')}{same}; a tie counts half"
         self.interval.setText(f"{interval_words(interval, 'matches')} ({counts})")
         self.verdict.setText(verdict_on(rate, candidate, baseline, left))
         self.bars.setVisible(interval.n > 0)

@@ -341,12 +341,13 @@ class ComparePage(QWidget):
 
     def _count(self) -> None:
         assert self._current is not None
-        judged = self._project.win_rate(self._current.id).interval.n
-        left = self._project.matches(self._current.id) - judged
+        rate = self._project.win_rate(self._current.id)
+        left = self._project.matches(self._current.id) - rate.interval.n
+        same = f", {rate.same} the same on both sides" if rate.same else ""
         writing = ", more being written" if self._current.id in self._jobs.values() else ""
-        self.counter.setText(f"{judged} judged, {left} to go{writing}")
-        self.undo.setVisible(judged > 0)
-        self.show_result.setVisible(judged > 0 and self.result.isHidden())
+        self.counter.setText(f"{rate.asked} judged, {left} to go{same}{writing}")
+        self.undo.setVisible(rate.asked > 0)
+        self.show_result.setVisible(rate.asked > 0 and self.result.isHidden())
         if not self.result.isHidden():
             self._reveal()
 
