@@ -11,6 +11,11 @@ from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.store import clock
 from desktop_rlhf.store.table import Table, dumps, marks
 
+_WAITING_FROM = """
+    FROM groups WHERE waiting = 1
+    AND EXISTS (SELECT 1 FROM completions WHERE group_id = groups.id AND adapter_id IS ?)
+"""
+
 
 class CompletionTable(Table):
     """Completions stay as they were sampled."""
@@ -55,6 +60,15 @@ class CompletionTable(Table):
         """Id of the oldest group that waits for a label."""
         sql = "SELECT id FROM groups WHERE waiting = 1 ORDER BY rowid LIMIT 1"
         return next((str(row["id"]) for row in self.rows(sql)), None)
+
+    def first_waiting_from(self, adapter_id: str | None) -> str | None:
+        """Id of the oldest group of this adapter that waits for a label; None is the base."""
+        sql = f"SELECT id {_WAITING_FROM} ORDER BY rowid LIMIT 1"
+        return next((str(row["id"]) for row in self.rows(sql, [adapter_id])), None)
+
+    def waiting_from(self, adapter_id: str | None, most: int) -> int:
+        """How many groups of this adapter wait for a label, counted up to ``most``."""
+        return int(self.value(f"SELECT count(*) FROM (SELECT 1 {_WAITING_FROM} LIMIT ?)", [adapter_id, most]))
 
     def waiting(self) -> int:
         """How many groups wait for a label."""

@@ -251,7 +251,10 @@ class Engine:
     def _urgent(self, task: _Task) -> bool:
         """Whether the labeller is about to wait for what ``task`` writes. Done at once it takes no more of training."""
         assert self._bench is not None
-        return isinstance(task.command, SampleGroups) and self._bench.store.completions.waiting() < FEWEST_WAITING
+        if not isinstance(task.command, SampleGroups):
+            return False
+        ahead = self._bench.store.completions.waiting_from(task.command.adapter_id, FEWEST_WAITING)
+        return ahead < FEWEST_WAITING
 
     def _first(self, is_training: bool) -> _Task | None:
         """The job of a kind that can go on now: one that was told to stop, or the first unless it is paused."""

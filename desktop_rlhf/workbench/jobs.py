@@ -81,7 +81,8 @@ def sample_groups(bench: Bench, command: SampleGroups, stop: StopToken) -> Job:
     count = command.completions_per_prompt
     total = len(command.prompt_ids)
     # Few rows take nearly as long as many, so where something waits a small batch is only dear.
-    first = PROMPTS_PER_BATCH if bench.store.completions.waiting() else _soon_written(bench, command)
+    waits = bench.store.completions.waiting_from(command.adapter_id, most=1)
+    first = PROMPTS_PER_BATCH if waits else _soon_written(bench, command)
     with _Speaker(bench, command.adapter_id) as name:
         for start, end in _batches(total, first):
             groups = [_group(bench, command, prompt_id) for prompt_id in command.prompt_ids[start:end]]

@@ -194,6 +194,15 @@ class Project:
         group_id = self._store.completions.first_waiting()
         return self._showing(group_id) if group_id else None
 
+    def next_showing_from(self, adapter_id: str | None) -> Showing | None:
+        """The oldest group of this adapter that waits for a judgement; None is the base."""
+        group_id = self._store.completions.first_waiting_from(adapter_id)
+        return self._showing(group_id) if group_id else None
+
+    def waiting_from(self, adapter_id: str | None, most: int) -> int:
+        """How many groups of this adapter wait for a judgement, counted up to ``most``; None is the base."""
+        return self._store.completions.waiting_from(adapter_id, most)
+
     def _showing(self, group_id: str) -> Showing:
         completions = self._store.completions.group(group_id)
         prompt = self._store.prompts.get(completions[0].prompt_id)

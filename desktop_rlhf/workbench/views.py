@@ -18,6 +18,11 @@ class Showing:
     prompt: Prompt
     completions: tuple[Completion, ...]
 
+    @property
+    def adapter_id(self) -> str | None:
+        """Whose completions they are; None is the base."""
+        return self.completions[0].adapter_id
+
 
 @dataclass(frozen=True, slots=True)
 class MatchShowing:

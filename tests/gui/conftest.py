@@ -49,10 +49,10 @@ def add_group(project):
     """Stores a group that waits for a label, as the engine would, on a connection of its own; gives the group's id."""
     prompts = iter(project.prompts() * 4)
 
-    def add(*texts: str, ended: bool = True) -> str:
+    def add(*texts: str, ended: bool = True, adapter_id: str | None = None) -> str:
         prompt, group_id = next(prompts), uuid4().hex
         group = [
-            Completion(uuid4().hex, prompt.id, group_id, None, text, (1, 2), ended, Sampler(), seed)
+            Completion(uuid4().hex, prompt.id, group_id, adapter_id, text, (1, 2), ended, Sampler(), seed)
             for seed, text in enumerate(texts)
         ]
         store = Store.open(project.path / STORE_FILE)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QProgressBar, QPushButton, QSpinBox
 
 from desktop_rlhf.gui.pages.label import LabelPage
 from desktop_rlhf.gui.widgets.ranking import Ranking
+from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.errors import DiskFullError
-from desktop_rlhf.records.runs import RunStatus
+from desktop_rlhf.records.runs import Run, RunStatus
+from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.messages import (
     CompletionsReady,
     EngineFailed,
@@ -21,8 +25,19 @@ from desktop_rlhf.workbench.messages import (
     PromptPassedOver,
     SampleGroups,
 )
+from desktop_rlhf.workbench.project import STORE_FILE
 
 KEY = Qt.Key
+
+
+@pytest.fixture
+def kind(project):
+    """The id of a stored policy adapter."""
+    store = Store.open(project.path / STORE_FILE)
+    store.runs.add(Run("run", "dpo", {}, None, None, (), {}))
+    store.adapters.add(Adapter("kind", "kind", AdapterKind.POLICY, None, "run", "adapters/kind", "0" * 64))
+    store.close()
+    return "kind"
 
 
 @pytest.fixture
@@ -355,6 +370,71 @@ def test_that_a_model_that_always_writes_the_same_is_not_asked_for_ever(open_pag
     page.take_news(JobEnded(second.job_id, RunStatus.COMPLETED))
     child(page, QSpinBox, "label-longest").setValue(200)
     assert engines[-1].commands[-1].sampler.max_new_tokens == 200
+
+
+@pytest.fixture
+def asked_for(open_page, add_group, engines, kind):
+    """The page with six pairs of the base waiting, when another adapter was asked for."""
+    for _ in range(6):
+        add_group("yes", "no")
+    page = open_page()
+    assert set(shown(page)) == {"yes", "no"}
+    assert engines[-1].commands == []
+    page.sample_from(kind)
+    page.refresh()
+    assert not child(page, QPushButton, "pick-1").isVisible()
+    return page
+
+
+def test_that_an_adapter_that_is_asked_for_comes_first_and_what_waited_after_it(
+    asked_for, project, add_group, engines, press, kind
+):
+    page = asked_for
+    (command,) = engines[-1].commands  # whatever else waits
+    assert command.adapter_id == kind
+    assert text_of(page, "label-counter") == "0 judged · 6 waiting"
+    page.take_news(JobStarted(command.job_id, "Sampling"))
+    assert text_of(page, "label-waiting") == "The model is writing…"
+    press(page, KEY.Key_1)
+    assert project.comparisons() == []  # nothing is shown, so a key judges nothing
+    for texts in (("up", "down"), ("in", "out")):
+        page.take_news(CompletionsReady(command.job_id, "", add_group(*texts, adapter_id=kind)))
+    assert set(shown(page)) == {"up", "down"}
+    press(page, KEY.Key_1)
+    assert set(shown(page)) == {"in", "out"}
+    press(page, KEY.Key_1)
+    assert set(shown(page)) == {"yes", "no"}
+    add_group("left", "right", adapter_id=kind)
+    press(page, KEY.Key_1)
+    assert set(shown(page)) == {"left", "right"}
+    assert text_of(page, "label-counter") == "3 judged · 6 waiting"
+
+
+@pytest.mark.parametrize(
+    "news",
+    [JobEnded("", RunStatus.FAILED, "No."), JobEnded("", RunStatus.STOPPED), EngineFailed("No.")],
+    ids=["failed", "stopped", "no engine"],
+)
+def test_that_what_waited_is_shown_when_the_adapter_that_was_asked_for_does_not_come(asked_for, engines, news):
+    (command,) = engines[-1].commands
+    asked_for.take_news(replace(news, job_id=command.job_id) if isinstance(news, JobEnded) else news)
+    assert child(asked_for, QPushButton, "pick-1").isVisible()
+    assert set(shown(asked_for)) == {"yes", "no"}
+
+
+def test_that_another_choice_of_an_adapter_ends_the_waiting(asked_for, press, project):
+    child(asked_for, QComboBox, "label-adapter").setCurrentIndex(0)
+    assert set(shown(asked_for)) == {"yes", "no"}
+    press(asked_for, KEY.Key_1)
+    assert len(project.comparisons()) == 1
+
+
+def test_that_what_is_being_judged_of_the_adapter_that_is_asked_for_stays(open_page, add_group, press, kind):
+    add_group("a", "b", "c", adapter_id=kind)
+    page = open_page()
+    press(page, KEY.Key_2)
+    page.sample_from(kind)
+    assert text_of(page, "rank-2") == "Rank 1"
 
 
 def test_that_a_failed_job_is_shown_and_not_asked_again_by_itself(open_page, engines, qtbot):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.comparisons import Comparison, Outcome
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.errors import DiskFullError, ProjectError, ProjectNewerError
@@ -35,10 +36,12 @@ def add_prompt(store: Store, number: int = 0, split: Split = Split.TRAIN) -> Pro
     return prompt
 
 
-def add_group(store: Store, prompt: Prompt, group_id: str = "g", count: int = 2) -> list[Completion]:
+def add_group(
+    store: Store, prompt: Prompt, group_id: str = "g", count: int = 2, adapter_id: str | None = None
+) -> list[Completion]:
     sampler = Sampler(temperature=0.7, max_new_tokens=9)
     group = [
-        Completion(f"{group_id}-{i}", prompt.id, group_id, None, f"text {i}", (4, 5), True, sampler, 2**62, "t")
+        Completion(f"{group_id}-{i}", prompt.id, group_id, adapter_id, f"text {i}", (4, 5), True, sampler, 2**62, "t")
         for i in range(count)
     ]
     store.completions.add_group(group, to_label=True)
@@ -109,6 +112,21 @@ def test_that_a_retracted_judgement_is_out_of_sight_and_its_group_waits_again(st
     assert store.db["comparisons"].count == 1
     store.comparisons.add(judged(group, id="again"))
     assert store.completions.waiting() == 0
+
+
+def test_that_what_waits_of_one_adapter_is_found_among_what_waits_of_others(store: Store) -> None:
+    prompt = add_prompt(store)
+    add_run(store)
+    store.adapters.add(Adapter("kind", "kind", AdapterKind.POLICY, None, "r", "adapters/kind", "0" * 64))
+    for group_id, adapter_id in (("g0", None), ("g1", "kind"), ("g2", None), ("g3", "kind")):
+        add_group(store, prompt, group_id, adapter_id=adapter_id)
+    assert store.completions.first_waiting() == store.completions.first_waiting_from(None) == "g0"
+    assert store.completions.first_waiting_from("kind") == "g1"
+    assert store.completions.first_waiting_from("nobody") is None
+    assert [store.completions.waiting_from(adapter_id, 9) for adapter_id in (None, "kind", "nobody")] == [2, 2, 0]
+    assert store.completions.waiting_from("kind", 1) == 1
+    store.comparisons.add(judged(store.completions.group("g1")))
+    assert store.completions.first_waiting_from("kind") == "g3"
 
 
 def test_that_a_completion_of_an_unknown_prompt_is_refused_whole(store: Store) -> None:
@@ -284,6 +302,8 @@ def test_that_a_label_walks_no_table_however_long_it_is(store: Store) -> None:
     for work in (
         store.completions.first_waiting,
         store.completions.waiting,
+        lambda: store.completions.first_waiting_from(None),
+        lambda: store.completions.waiting_from("kind", 4),
         lambda: store.completions.group("g"),
         lambda: store.prompts.get(prompt.id),
         lambda: store.comparisons.add(judged(group)),

@@ -73,6 +73,28 @@ def test_that_the_first_batch_is_small_only_where_nothing_waits(project, work, s
     assert sizes == [12]
 
 
+def test_that_what_waits_of_another_adapter_is_nothing_to_judge_meanwhile(
+    labelled, work, sampling, sizes, monkeypatch
+) -> None:
+    """The labeller asked for this one, and is shown it first."""
+    (ending,) = (n for n in work(replace(TRAINING, settings={"epochs": 1})) if isinstance(n, JobEnded))
+    work(sampling(2))
+    assert labelled.label_counts().waiting == 12
+    sizes.clear()
+    urgent: list[bool] = []
+    real = Engine._urgent
+
+    def watched(engine, task) -> bool:
+        urgent.append(real(engine, task))
+        return urgent[-1]
+
+    monkeypatch.setattr(Engine, "_urgent", watched)
+    work(replace(sampling(2), adapter_id=ending.adapter_id, seed=2))
+    assert sizes == [8, 4]
+    assert urgent == sorted(urgent, reverse=True)
+    assert set(urgent) == {True, False}
+
+
 @pytest.mark.parametrize(("most_read", "batches"), [(99, [2, 10]), (350, [3, 9]), (800, [8, 4])])
 def test_that_long_prompts_are_fewer_in_the_first_batch_as_all_are_read_before_one_is_written(
     work, sampling, sizes, monkeypatch, most_read, batches

@@ -91,13 +91,16 @@ class SamplingAhead(QObject):
         self.top_up()
 
     def top_up(self) -> None:
-        """Ask for more when few groups wait."""
-        if self._held or self._job_id is not None or self._project.label_counts().waiting >= FEWEST_WAITING:
+        """Ask for more when few groups of the adapter that is asked for wait."""
+        adapter_id = self._settings[1]
+        if self._held or self._job_id is not None:
+            return
+        if self._project.waiting_from(adapter_id, FEWEST_WAITING) >= FEWEST_WAITING:
             return
         prompts = self._project.prompts_to_sample(PROMPTS_AT_ONCE)
         if not prompts:
             return
-        count, adapter_id, sampler = self._settings
+        count, _, sampler = self._settings
         self._job_id = uuid4().hex
         self._ready = 0
         self._engine.submit(

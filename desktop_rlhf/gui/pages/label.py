@@ -43,7 +43,9 @@ NARROWEST_CARD = 300  # pixels
 
 
 class LabelPage(QWidget):
-    """Shows the oldest group that waits and saves what is said of it at once.
+    """Shows a group that waits and saves what is said of it at once.
+
+    The oldest of the adapter that is sampled from comes first, then the oldest of all.
 
     Signals:
         go_to: the page that an empty state offers.
@@ -58,6 +60,7 @@ class LabelPage(QWidget):
         self._project = project
         self._showing: Showing | None = None
         self._ranking: Ranking | None = None
+        self._awaited = False  # the first group of an adapter that was asked for
         self._watch = Stopwatch()
         self._ahead = SamplingAhead(project, engine, self)
         self._ahead.changed.connect(self._follow_sampling)
@@ -191,7 +194,7 @@ class LabelPage(QWidget):
         """Read the store again; a group that is being judged stays."""
         self._fill_adapters()
         if self._showing is None:
-            self._show(self._project.next_showing())
+            self._show_next()
         self._count_labels()
         self._ahead.top_up()
 
@@ -200,13 +203,16 @@ class LabelPage(QWidget):
         self._ahead.take_news(news)
         if isinstance(news, CompletionsReady):
             if self._showing is None:
-                self._show(self._project.next_showing())
+                self._show_next()
             self._count_labels()
 
     def sample_from(self, adapter_id: str) -> None:
-        """Write with this adapter from now on."""
+        """Write with this adapter from now on, and show nothing else before its first group."""
         self._fill_adapters()
         self._sampling.choose_adapter(adapter_id)
+        if self._showing is None or self._showing.adapter_id != adapter_id:
+            self._awaited = True
+            self._show_next()
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
@@ -222,6 +228,11 @@ class LabelPage(QWidget):
         self._lay_cards()
 
     # Showing
+
+    def _show_next(self) -> None:
+        own = self._project.next_showing_from(self._sampling.adapter_id)
+        self._awaited = self._awaited and own is None and not self._ahead.held
+        self._show(own if own is not None or self._awaited else self._project.next_showing())
 
     def _show(self, showing: Showing | None) -> None:
         self._showing = showing
@@ -256,6 +267,8 @@ class LabelPage(QWidget):
     def _follow_sampling(self) -> None:
         self._passed_over.setText(self._ahead.passed_over)
         self._passed_over.setVisible(bool(self._ahead.passed_over))
+        if self._awaited and self._ahead.held:  # it does not come, so others do
+            self._show_next()
         self._show_waiting()
 
     def _show_waiting(self) -> None:
@@ -283,7 +296,10 @@ class LabelPage(QWidget):
         self._sampling.offer(self._project.adapters(AdapterKind.POLICY))
 
     def _use_sampling(self) -> None:
+        self._awaited = False
         self._ahead.use(self._sampling.count, self._sampling.adapter_id, self._sampling.longest)
+        if self._showing is None:
+            self._show_next()
 
     # Judging
 
@@ -354,7 +370,7 @@ class LabelPage(QWidget):
         self._toast.say("Taken back. Choose again.")
 
     def _next(self) -> None:
-        self._show(self._project.next_showing())
+        self._show_next()
         self._count_labels()
         self._ahead.top_up()
 

@@ -32,6 +32,7 @@ class SamplingBar(QWidget):
         self._count = choice("label-count", "Completions shown at once", COUNTS)
         self._adapter = choice("label-adapter", "Adapter to sample from")
         self._adapter.setMaximumWidth(260)
+        self._adapter.setToolTip("What this one wrote is shown first; what waits of others comes after it")
         self._longest = BriefSpinBox()
         self._longest.setObjectName("label-longest")
         self._longest.setAccessibleName("Longest completion, in tokens")
