@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSettings, Qt
 from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QProgressBar, QPushButton, QSpinBox
 
 from desktop_rlhf.gui.pages.label import LabelPage
@@ -435,6 +435,37 @@ def test_that_what_is_being_judged_of_the_adapter_that_is_asked_for_stays(open_p
     press(page, KEY.Key_2)
     page.sample_from(kind)
     assert text_of(page, "rank-2") == "Rank 1"
+
+
+def test_that_what_is_sampled_is_found_again_as_it_was_left(open_page, engines, kind):
+    page = open_page()
+    child(page, QComboBox, "label-count").setCurrentIndex(2)
+    child(page, QComboBox, "label-adapter").setCurrentText("kind")
+    child(page, QSpinBox, "label-longest").setValue(200)
+    page.take_news(JobEnded(engines[-1].commands[0].job_id, RunStatus.STOPPED))
+    again = open_page()
+    command = engines[-1].commands[-1]
+    assert (command.completions_per_prompt, command.adapter_id, command.sampler.max_new_tokens) == (4, kind, 200)
+    assert child(again, QComboBox, "label-adapter").currentText() == "kind"
+    assert len(engines[-1].commands) == 3
+
+
+def test_that_each_project_keeps_its_own_way_of_sampling(open_page, empty_project, engine, qtbot):
+    child(open_page(), QSpinBox, "label-longest").setValue(200)
+    other = LabelPage(empty_project, engine)
+    qtbot.addWidget(other)
+    assert child(other, QSpinBox, "label-longest").value() == 96
+
+
+@pytest.mark.parametrize("kept", ["", "many", "9", None, ["two"]])
+def test_that_what_was_kept_and_cannot_be_chosen_is_passed_over(project, engine, qtbot, kept):
+    for name in ("count", "adapter", "longest"):
+        QSettings().setValue(f"label/{project.info.id}/{name}", kept)
+    page = LabelPage(project, engine)
+    qtbot.addWidget(page)
+    assert child(page, QComboBox, "label-count").currentData() == 2
+    assert child(page, QComboBox, "label-adapter").currentData() is None
+    assert child(page, QSpinBox, "label-longest").value() == (9 if kept == "9" else 96)
 
 
 def test_that_a_failed_job_is_shown_and_not_asked_again_by_itself(open_page, engines, qtbot):

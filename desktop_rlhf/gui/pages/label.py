@@ -67,7 +67,7 @@ class LabelPage(QWidget):
         self._ahead.failed.connect(self._sampling_failed)
         self._build()
         self._bind_keys()
-        self._show(None)
+        self._use_sampling()
 
     # What stands on the page
 
@@ -155,8 +155,7 @@ class LabelPage(QWidget):
         return self._answers
 
     def _build_sampling(self) -> QVBoxLayout:
-        self._sampling = SamplingBar()
-        self._fill_adapters()
+        self._sampling = SamplingBar(self._project.info.id, self._project.adapters(AdapterKind.POLICY))
         self._sampling.changed.connect(self._use_sampling)
         self._sampling.done.connect(self.setFocus)
         self._passed_over = label(role="hint", name="label-passed-over")

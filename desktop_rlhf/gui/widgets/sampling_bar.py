@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QSettings, Signal
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from desktop_rlhf.gui.widgets.brief_spin_box import BriefSpinBox
@@ -17,7 +17,11 @@ USUAL_LONGEST = 96  # tokens
 
 
 class SamplingBar(QWidget):
-    """One line of choices.
+    """One line of choices, which are kept for each project.
+
+    Args:
+        project_id: whose choices are to be found again.
+        adapters:   what there is to choose beside the base model.
 
     Signals:
         changed: a choice was made.
@@ -27,8 +31,9 @@ class SamplingBar(QWidget):
     changed = Signal()
     done = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, project_id: str, adapters: Sequence[Adapter], parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._place = f"label/{project_id}"
         self._count = choice("label-count", "Completions shown at once", COUNTS)
         self._adapter = choice("label-adapter", "Adapter to sample from")
         self._adapter.setMaximumWidth(260)
@@ -39,10 +44,11 @@ class SamplingBar(QWidget):
         self._longest.setRange(8, 1024)
         self._longest.setValue(USUAL_LONGEST)
         self._longest.setSuffix(" tokens")
-        self.offer(())
-        self._count.currentIndexChanged.connect(self.changed)
-        self._adapter.currentIndexChanged.connect(self.changed)
-        self._longest.valueChanged.connect(self.changed)
+        self.offer(adapters)
+        self._recall()
+        self._count.currentIndexChanged.connect(self._keep)
+        self._adapter.currentIndexChanged.connect(self._keep)
+        self._longest.valueChanged.connect(self._keep)
         self._longest.done.connect(self.done)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -75,3 +81,24 @@ class SamplingBar(QWidget):
     def choose_adapter(self, adapter_id: str) -> None:
         """Choose one that is offered."""
         self._adapter.setCurrentIndex(self._adapter.findData(adapter_id))
+
+    def _keep(self) -> None:
+        kept = QSettings()
+        kept.setValue(f"{self._place}/count", self.count)
+        kept.setValue(f"{self._place}/adapter", self.adapter_id or "")
+        kept.setValue(f"{self._place}/longest", self.longest)
+        self.changed.emit()
+
+    def _recall(self) -> None:
+        """Choose what was kept, where that can still be chosen."""
+        kept = QSettings()
+        place = self._count.findData(_whole(kept.value(f"{self._place}/count")))
+        self._count.setCurrentIndex(max(0, place))
+        adapter = self._adapter.findData(kept.value(f"{self._place}/adapter") or None)
+        self._adapter.setCurrentIndex(max(0, adapter))
+        self._longest.setValue(_whole(kept.value(f"{self._place}/longest")) or USUAL_LONGEST)
+
+
+def _whole(kept: object) -> int:
+    """A number as it was kept, which in some formats is text; 0 for whatever else stands there."""
+    return int(str(kept)) if str(kept).isdecimal() else 0
