@@ -62,9 +62,16 @@ def test_that_sampling_can_be_stopped_but_not_paused(strip):
 
 def test_that_the_strip_says_how_a_job_ended(strip):
     strip.take_news(JobStarted("r", "Training", "run"))
-    strip.take_news(JobEnded("r", RunStatus.STOPPED))
-    assert text_of(strip, "job-title") == "Training: stopped; what it had is kept."
+    strip.take_news(JobEnded("r", RunStatus.STOPPED, run_id="run", adapter_id="made"))
+    assert text_of(strip, "job-title") == "Training: stopped; what it learned is kept."
     assert not strip.training
+
+
+@pytest.mark.parametrize("run_id", [None, "run"])
+def test_that_the_strip_promises_nothing_of_a_stopped_job_that_left_nothing(strip, run_id):
+    strip.take_news(JobStarted("e", "Estimating", run_id))
+    strip.take_news(JobEnded("e", RunStatus.STOPPED, run_id=run_id))
+    assert text_of(strip, "job-title") == "Estimating: stopped."
 
 
 @pytest.mark.parametrize(

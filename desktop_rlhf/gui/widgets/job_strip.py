@@ -25,7 +25,7 @@ from desktop_rlhf.workbench.messages import (
 
 _ENDINGS = {
     RunStatus.COMPLETED: "finished",
-    RunStatus.STOPPED: "stopped; what it had is kept",
+    RunStatus.STOPPED: "stopped",
     RunStatus.FAILED: "failed",
     RunStatus.INTERRUPTED: "interrupted",
 }
@@ -49,6 +49,12 @@ def time_left(seconds: float | None) -> str:
         return "less than a minute left"
     minutes = round(seconds / 60)
     return f"about {minutes} min left" if minutes < 90 else f"about {minutes / 60:.1f} h left"
+
+
+def _ending(news: JobEnded) -> str:
+    """How a job ended. Of an estimate, and of a run that took no step, nothing is kept."""
+    kept = news.status is RunStatus.STOPPED and news.adapter_id is not None
+    return f"{_ENDINGS[news.status]}{'; what it learned is kept' if kept else ''}"
 
 
 class JobStrip(QFrame):
@@ -79,7 +85,7 @@ class JobStrip(QFrame):
         self._bar.setAccessibleName("Progress of the job")
         self._pause = button("Pause", "job-pause")
         self._pause.clicked.connect(self._pause_or_resume)
-        self._stop = button("Stop", "job-stop", tip="End it and keep what it has")
+        self._stop = button("Stop", "job-stop", tip="End it; nothing that is stored is lost")
         self._stop.clicked.connect(self._ask_stop)
         row = QHBoxLayout(self)
         row.setContentsMargins(14, 5, 14, 5)
@@ -114,10 +120,10 @@ class JobStrip(QFrame):
                 self._jobs[job_id].paused = True
             case JobResumed(job_id=job_id) if job_id in self._jobs:
                 self._jobs[job_id].paused = False
-            case JobEnded(job_id=job_id, status=status):
+            case JobEnded(job_id=job_id):
                 ended = self._jobs.pop(job_id, None)
                 if ended is not None:
-                    self._idle = f"{ended.title}: {_ENDINGS[status]}."
+                    self._idle = f"{ended.title}: {_ending(news)}."
             case EngineFailed():
                 self._jobs.clear()
                 self._idle, self._loading = "The engine is not running.", False
