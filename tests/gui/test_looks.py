@@ -17,10 +17,9 @@ from PySide6.QtWidgets import (
 )
 
 from desktop_rlhf.gui import theme
-from desktop_rlhf.gui.forms.spec_form import CalmSpinBox
 from desktop_rlhf.gui.notes import NOTES, PICTURE_WIDTH, NoteDialog
-from desktop_rlhf.gui.widgets.brief_spin_box import BriefSpinBox
 from desktop_rlhf.gui.widgets.controls import choice
+from desktop_rlhf.gui.widgets.spin_boxes import BriefSpinBox, CalmSpinBox
 
 
 def contrast(one: str, other: str) -> float:

@@ -8,8 +8,8 @@ from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 from desktop_rlhf.gui.curves.charts import Share, ShareBars
 from desktop_rlhf.gui.curves.wording import counted, interval_words, percent
 from desktop_rlhf.gui.forms.page_frame import row
-from desktop_rlhf.gui.widgets.brief_spin_box import BriefSpinBox
 from desktop_rlhf.gui.widgets.controls import button
+from desktop_rlhf.gui.widgets.spin_boxes import BriefSpinBox
 from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.verdicts import Interval, WinRate, judgements_to_call_even, judgements_to_tell
 

@@ -17,7 +17,8 @@ from PySide6.QtWidgets import (
 
 from desktop_rlhf.gui.forms.number_edit import NumberEdit, tidied, written
 from desktop_rlhf.gui.forms.page_frame import Folded
-from desktop_rlhf.gui.widgets.controls import button, indent
+from desktop_rlhf.gui.widgets.controls import button
+from desktop_rlhf.gui.widgets.spin_boxes import CalmSpinBox
 from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.errors import SpecError
 from desktop_rlhf.runs.spec import AlgorithmSpec, KnownSetting, Value, settings_of, with_settings
@@ -34,20 +35,6 @@ SHORT_FOR = {
     "coef": "coefficient",
     "lam": "lambda",
 }
-
-
-class CalmSpinBox(QSpinBox):
-    """Leaves the wheel to the page until a person is in the field."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        indent(self)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
 
 
 class CalmComboBox(QComboBox):

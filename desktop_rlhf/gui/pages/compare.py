@@ -15,11 +15,11 @@ from desktop_rlhf.gui.curves.side_by_sides import BASE, SideBySideList, side_nam
 from desktop_rlhf.gui.curves.win_rate import MoreMatches, WinRateCard
 from desktop_rlhf.gui.curves.wording import adapter_titles, percent, time_left
 from desktop_rlhf.gui.forms.page_frame import card, fields, row, scrolling_column
-from desktop_rlhf.gui.forms.spec_form import CalmSpinBox
 from desktop_rlhf.gui.widgets.banner import Banner
 from desktop_rlhf.gui.widgets.completion_card import CompletionCard
 from desktop_rlhf.gui.widgets.controls import button, choice, fill
 from desktop_rlhf.gui.widgets.prompt_text import prompt_text
+from desktop_rlhf.gui.widgets.spin_boxes import CalmSpinBox
 from desktop_rlhf.gui.widgets.stopwatch import Stopwatch
 from desktop_rlhf.gui.widgets.text import ReadingText, Toast, label
 from desktop_rlhf.records.adapters import AdapterKind

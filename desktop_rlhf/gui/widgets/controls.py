@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from PySide6.QtCore import QSignalBlocker
-from PySide6.QtWidgets import QComboBox, QPushButton, QSpinBox
+from PySide6.QtWidgets import QComboBox, QPushButton
 
 Items: TypeAlias = Sequence[tuple[str, object]]
 
@@ -30,11 +30,6 @@ def choice(name: str, says: str, items: Items = ()) -> QComboBox:
     made.setAccessibleName(says)
     fill(made, items)
     return made
-
-
-def indent(box: QSpinBox) -> None:
-    """Keep the number off the left border, which a stylesheet's padding does not: Qt begins the text at the edge."""
-    box.lineEdit().setTextMargins(7, 0, 0, 0)
 
 
 def fill(box: QComboBox, items: Items) -> None:

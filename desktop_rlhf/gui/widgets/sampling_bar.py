@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from PySide6.QtCore import QSettings, Signal
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
-from desktop_rlhf.gui.widgets.brief_spin_box import BriefSpinBox
 from desktop_rlhf.gui.widgets.controls import choice, fill
+from desktop_rlhf.gui.widgets.spin_boxes import BriefSpinBox
 from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.adapters import Adapter
 

@@ -1,17 +1,33 @@
-"""A field that is left by the key that ends it."""
+"""Fields for a whole number: one that lies on a page that scrolls, and one on a page whose keys do something."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtGui import QKeyEvent, QWheelEvent
 from PySide6.QtWidgets import QSpinBox
-
-from desktop_rlhf.gui.widgets.controls import indent
 
 TAKE = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
 
 
-class BriefSpinBox(QSpinBox):
+class _NumberBox(QSpinBox):
+    """Keeps the number off the left border, which a stylesheet's padding does not: Qt begins the text at the edge."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lineEdit().setTextMargins(7, 0, 0, 0)
+
+
+class CalmSpinBox(_NumberBox):
+    """Leaves the wheel to the page until a person is in the field."""
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class BriefSpinBox(_NumberBox):
     """A number on a page whose keys do something: Enter takes what was written, Escape leaves what stood there.
 
     Signals:
@@ -23,7 +39,6 @@ class BriefSpinBox(QSpinBox):
     def __init__(self) -> None:
         super().__init__()
         self.setKeyboardTracking(False)
-        indent(self)
 
     def event(self, event: QEvent) -> bool:
         # Before the page's shortcuts are looked for, of which Enter may be one.
