@@ -294,7 +294,7 @@ REWARD: tuple[Row | Advice, ...] = (
                 "tests/gui/test_reward_page.py::"
                 "test_that_the_end_shows_accuracy_with_its_n_and_interval_beside_the_baselines",
                 "desktop_rlhf/gui/curves/held_out.py",
-                "self.interval.setText(interval_words(accuracy, WHAT))",
+                "self.interval.setText(held_out.interval_words())",
                 "self.interval.setText(WHAT)",
             ),
         ),

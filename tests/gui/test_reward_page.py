@@ -145,6 +145,23 @@ def test_that_a_stored_run_is_shown_again_after_a_restart(page, add_run):
     assert "n = 41" in listed[0]
 
 
+def test_that_the_page_counts_comparisons_everywhere_and_says_how_many_pairs_they_make(page, add_run):
+    ranking = Scored((1.0, 0.5, 0.0), (5, 5, 5), ((0, 1), (0, 2), (1, 2)))
+    pair = Scored((1.0, 0.0), (5, 5), ((0, 1),))
+    add_run("run", report_on([ranking, pair]))
+    page.refresh()
+    said = "n = 2 held-out comparisons, which make 4 pairs"
+    assert page.result.interval.text().endswith(said)
+    assert [shown.text() for shown in page.findChildren(QLabel) if shown.text().endswith(f"{said})")]
+    assert "On 4 pairs" in page.trust.sureness.text()
+
+
+def test_that_pairs_are_not_counted_beside_comparisons_that_are_as_many(page, add_run):
+    add_run("run", measured(30, 40))
+    page.refresh()
+    assert page.result.interval.text().endswith("n = 40 held-out comparisons")
+
+
 def test_that_a_failed_run_says_why_and_what_next(page, judge, engines):
     judge(FEWEST_COMPARISONS)
     page.refresh()

@@ -25,7 +25,9 @@ class HeldOut:
     """The report of a reward-model run, read back.
 
     Attributes:
+        accuracy:    rests on the comparisons: pairs of one ranking hang together.
         longer_wins, shorter_wins: share of the pairs that always choosing the longer, or the shorter, gets right.
+        pairs:       that those comparisons make, a ranking several; 0 in the reports of old runs.
         by_strength: (strength or None, agreement), weakest first.
         sureness:    how sure it was and how often right, by bins; empty in the reports of old runs, like what follows.
         ece, ece_by_chance: mean distance of the two, and what chance alone would make of it on as many pairs.
@@ -73,6 +75,11 @@ class HeldOut:
         if self.longer_wins >= self.shorter_wins:
             return "longer", self.longer_wins
         return "shorter", self.shorter_wins
+
+    def interval_words(self) -> str:
+        """The interval of the agreement with its n, and how many pairs these are where a ranking makes several."""
+        pairs = f", which make {counted(self.pairs, 'pair')}" if self.pairs > self.accuracy.n else ""
+        return f"{interval_words(self.accuracy, WHAT)}{pairs}"
 
     def sentences(self) -> list[str]:
         """What can honestly be said, the most important first."""
@@ -172,7 +179,7 @@ class HeldOutCard(QFrame):
         accuracy = held_out.accuracy
         known = accuracy.n > 0
         self.number.setText(percent(accuracy.value) if known else "not known")
-        self.interval.setText(interval_words(accuracy, WHAT))
+        self.interval.setText(held_out.interval_words())
         self.verdict.setText(" ".join(held_out.sentences()))
         self.bars.setVisible(known)
         self.histogram.setVisible(known)

@@ -61,7 +61,7 @@ def percent(share: float) -> str:
 
 
 def interval_words(interval: Interval, what: str) -> str:
-    """“95 % interval 55 to 83 %, n = 41 held-out pairs”."""
+    """“95 % interval 55 to 83 %, n = 41 held-out comparisons”."""
     if interval.n == 0:
         return f"n = 0 {what}, so nothing is known yet"
     return f"95 % interval {100 * interval.low:.0f} to {100 * interval.high:.0f} %, n = {interval.n} {what}"

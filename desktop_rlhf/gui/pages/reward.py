@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.curves.held_out import HeldOut, HeldOutCard, TrustCard
 from desktop_rlhf.gui.curves.live_run import LiveRun
-from desktop_rlhf.gui.curves.wording import counted, interval_words, moment, percent
+from desktop_rlhf.gui.curves.wording import counted, moment, percent
 from desktop_rlhf.gui.forms.page_frame import Folded, card, empty, row, scrolling_column
 from desktop_rlhf.gui.forms.run_estimate import RunEstimate
 from desktop_rlhf.gui.forms.spec_form import SpecForm
@@ -161,6 +161,5 @@ class RewardPage(QWidget):
             measured = HeldOut.read(run.report) if run else None
             agreement = "not measured"
             if measured and measured.accuracy.n:
-                accuracy = measured.accuracy
-                agreement = f"{percent(accuracy.value)} ({interval_words(accuracy, 'pairs')})"
+                agreement = f"{percent(measured.accuracy.value)} ({measured.interval_words()})"
             self._models.addWidget(label(f"{adapter.name} · {moment(adapter.created_at)} · {agreement}"))
