@@ -12,7 +12,11 @@ from PySide6.QtCore import QSettings
 from desktop_rlhf.gui import theme
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.window import MainWindow
+from desktop_rlhf.records.adapters import Adapter, AdapterKind
+from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.completions import Completion, Sampler
+from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
+from desktop_rlhf.runs.events import SampleShown
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.project import STORE_FILE, Project
 
@@ -59,6 +63,36 @@ def add_group(project):
         store.completions.add_group(group, to_label=True)
         store.close()
         return group_id
+
+    return add
+
+
+@pytest.fixture
+def judged(project, add_group):
+    """One comparison with a winner."""
+    add_group("a good one", "a bad one")
+    project.save_comparison(project.next_showing(), Outcome.RANKED, (1, 2))
+
+
+@pytest.fixture
+def add_adapter(project):
+    """Stores an adapter with the ended run that made it; gives the adapter's id."""
+
+    def add(
+        name: str,
+        kind: AdapterKind,
+        algorithm: str = "dpo",
+        status: RunStatus = RunStatus.COMPLETED,
+        report: dict[str, object] | None = None,
+    ) -> str:
+        store = Store.open(project.path / STORE_FILE)
+        run_id, adapter_id = uuid4().hex, uuid4().hex
+        store.runs.add(Run(run_id, algorithm, {}, None, None, (), {}))
+        store.runs.record(run_id, [MetricPoint(1, "loss", 0.69)], [SampleShown(1, "Hello?", "Stored words.", 0.5)])
+        store.runs.end(run_id, status, report=report)
+        store.adapters.add(Adapter(adapter_id, name, kind, None, run_id, f"adapters/{adapter_id}", "0" * 64))
+        store.close()
+        return adapter_id
 
     return add
 

@@ -184,7 +184,7 @@ def test_that_a_stop_asks_the_engine_once(page, judge, engines):
 @pytest.mark.parametrize(
     ("report", "said"),
     [
-        (report_of(20, 40), "no better than chance"),
+        (report_of(20, 40), "40 held-out comparisons cannot tell this reward model from chance"),
         (report_of(5, 40), "against you"),
         (report_of(34, 40, longer=0.9), "always choosing the longer"),
         (report_of(34, 40, longer=0.05), "always choosing the shorter"),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from uuid import uuid4
 
 import pytest
 from PySide6.QtCore import Qt
@@ -12,7 +11,7 @@ from desktop_rlhf.policy.dpo.spec import DpoSpec
 from desktop_rlhf.policy.kto.spec import KtoSpec
 from desktop_rlhf.policy.ppo.spec import PpoSpec
 from desktop_rlhf.policy.sft.spec import SftSpec
-from desktop_rlhf.records.adapters import Adapter, AdapterKind
+from desktop_rlhf.records.adapters import AdapterKind
 from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
 from desktop_rlhf.runs.events import Noted, SampleShown, StepTaken
@@ -29,29 +28,6 @@ from desktop_rlhf.workbench.messages import (
     RunSaid,
 )
 from desktop_rlhf.workbench.project import STORE_FILE
-
-
-@pytest.fixture
-def judged(project, add_group):
-    add_group("a good one", "a bad one")
-    project.save_comparison(project.next_showing(), Outcome.RANKED, (1, 2))
-
-
-@pytest.fixture
-def add_adapter(project):
-    """Stores an adapter with the ended run that made it; gives the adapter's id."""
-
-    def add(name: str, kind: AdapterKind, algorithm: str = "dpo", status: RunStatus = RunStatus.COMPLETED) -> str:
-        store = Store.open(project.path / STORE_FILE)
-        run_id, adapter_id = uuid4().hex, uuid4().hex
-        store.runs.add(Run(run_id, algorithm, {}, None, None, (), {}))
-        store.runs.record(run_id, [MetricPoint(1, "loss", 0.69)], [SampleShown(1, "Hello?", "Stored words.", 0.5)])
-        store.runs.end(run_id, status)
-        store.adapters.add(Adapter(adapter_id, name, kind, None, run_id, f"adapters/{adapter_id}", "0" * 64))
-        store.close()
-        return adapter_id
-
-    return add
 
 
 @pytest.fixture

@@ -81,18 +81,28 @@ class HeldOut:
         pairs = f", which make {counted(self.pairs, 'pair')}" if self.pairs > self.accuracy.n else ""
         return f"{interval_words(self.accuracy, WHAT)}{pairs}"
 
+    def doubt(self) -> str:
+        """Why its scores had better not be followed yet; empty where it agrees more often than chance would."""
+        accuracy = self.accuracy
+        if accuracy.n == 0:
+            return (
+                "Nothing was held out, so nobody knows how well this reward model agrees with you. Label more prompts."
+            )
+        if accuracy.high < 0.5:
+            return (
+                "This reward model orders pairs against you more often than with you. Look for labels given in haste."
+            )
+        if accuracy.low <= 0.5:
+            few = counted(accuracy.n, "held-out comparison")
+            return f"{few} cannot tell this reward model from chance. More comparisons are what helps most."
+        return ""
+
     def sentences(self) -> list[str]:
         """What can honestly be said, the most important first."""
         accuracy = self.accuracy
+        said = [self.doubt() or "It agrees with you more often than chance would."]
         if accuracy.n == 0:
-            return ["Nothing was held out, so nobody knows how well it agrees with you. Label more prompts."]
-        said = []
-        if accuracy.high < 0.5:
-            said.append("It orders pairs against you more often than with you. Look for labels given in haste.")
-        elif accuracy.low <= 0.5:
-            said.append("On this evidence it is no better than chance. More comparisons are what helps most.")
-        else:
-            said.append("It agrees with you more often than chance would.")
+            return said
         which, trivial = self.trivial
         if accuracy.low > 0.5 and accuracy.value <= trivial:
             said.append(f"But always choosing the {which} completion would do as well ({percent(trivial)}).")

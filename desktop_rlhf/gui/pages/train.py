@@ -9,6 +9,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QButtonGroup, QLineEdit, QWidget
 
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
+from desktop_rlhf.gui.curves.held_out import HeldOut
 from desktop_rlhf.gui.curves.live_run import LiveRun
 from desktop_rlhf.gui.curves.wording import adapter_titles, counted, listed
 from desktop_rlhf.gui.forms.page_frame import Folded, card, fields, row, scrolling_column
@@ -56,6 +57,8 @@ class TrainPage(QWidget):
         self.parent_box = choice("train-parent", "The adapter to start from")
         self.reward_box = choice("train-reward", "The reward model to train against")
         self._reward_label = label("Reward model", wrap=False)
+        self.doubt = label(role="warn", name="reward-doubt")
+        self.reward_box.currentIndexChanged.connect(self._doubt)
         self.name = QLineEdit()
         self.name.setObjectName("train-name")
         self.name.setAccessibleName("Name of the new adapter")
@@ -84,9 +87,11 @@ class TrainPage(QWidget):
         inside.addLayout(segments)
         inside.addWidget(self.about)
         start_label, name_label = label("Start from", wrap=False), label("Name", wrap=False)
-        inside.addLayout(
-            fields([(start_label, self.parent_box), (self._reward_label, self.reward_box), (name_label, self.name)])
+        chosen = fields(
+            [(start_label, self.parent_box), (self._reward_label, self.reward_box), (name_label, self.name)]
         )
+        chosen.addWidget(self.doubt, 1, 2)  # beside the reward model
+        inside.addLayout(chosen)
         self._settings = Folded("Settings", "train-settings", tip="Every setting with its unit and default")
         inside.addWidget(self._settings)
         inside.addLayout(row(self.start, self.estimate.button, self.to_missing))
@@ -113,6 +118,7 @@ class TrainPage(QWidget):
         """Read adapters, reward models and comparisons again; with nothing running, show the newest run."""
         fill(self.parent_box, adapter_titles(self._project.adapters(AdapterKind.POLICY), "The base model"))
         fill(self.reward_box, adapter_titles(self._project.adapters(AdapterKind.REWARD)))
+        self._doubt()
         self._suggest_name()
         specs = {spec.name: spec for spec in POLICY_SPECS}
         newest = next((run for run in self._project.runs() if run.algorithm in specs), None)
@@ -143,9 +149,19 @@ class TrainPage(QWidget):
             form.setVisible(form is chosen_form)
         self.reward_box.setVisible(self.spec.needs_reward_model)
         self._reward_label.setVisible(self.spec.needs_reward_model)
+        self._doubt()
         self._suggest_name()
         self.estimate.clear()
         self._offer()
+
+    def _doubt(self) -> None:
+        """Say where the reward model that is chosen has not shown that it agrees with the person. It may be used."""
+        adapters = self._project.adapters(AdapterKind.REWARD) if self.spec.needs_reward_model else []
+        run_id = next((adapter.run_id for adapter in adapters if adapter.id == self.reward_box.currentData()), None)
+        measured = HeldOut.read(self._project.run(run_id).report) if run_id else None
+        said = measured.doubt() if measured else ""
+        self.doubt.setText(said)
+        self.doubt.setVisible(bool(said))
 
     def _suggest_name(self) -> None:
         """A free name as the placeholder, which is taken when nothing is written."""
