@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from desktop_rlhf.runs.spec import AlgorithmSpec, setting
 
+SHAPE = ("lora_rank", "lora_alpha")
+"""Settings that an adapter keeps when it is trained on."""
+
 
 @dataclass(frozen=True)
 class LoraSpec(AlgorithmSpec):

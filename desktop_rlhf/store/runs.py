@@ -101,6 +101,11 @@ class RunTable(Table):
             return _run(row)
         raise KeyError(run_id)
 
+    def newest(self, algorithm: str) -> Run | None:
+        """The one that was started last."""
+        sql = "SELECT * FROM runs WHERE algorithm = ? ORDER BY rowid DESC LIMIT 1"
+        return next(map(_run, self.rows(sql, [algorithm])), None)
+
     def comparison_ids(self, run_id: str) -> tuple[str, ...]:
         """The judgements that a run learned from, in order."""
         found = self.rows("SELECT comparison_ids FROM learned_from WHERE run_id = ?", [run_id])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
 from desktop_rlhf.adapters.base_models import base_model_folder
@@ -21,7 +22,9 @@ from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.records.prompts import Prompt, Split
 from desktop_rlhf.records.runs import Run, RunStatus
 from desktop_rlhf.records.verdicts import Match, SideBySide, Verdict, WinRate
+from desktop_rlhf.runs.common import SHAPE
 from desktop_rlhf.runs.events import SampleShown
+from desktop_rlhf.runs.spec import Value
 from desktop_rlhf.settings import STARTER_MODEL_NAME
 from desktop_rlhf.side_by_side.blind import shuffled, winner_of
 from desktop_rlhf.store.clock import now
@@ -303,6 +306,15 @@ class Project:
     def run(self, run_id: str) -> Run:
         """KeyError when there is none."""
         return self._store.runs.get(run_id)
+
+    def last_settings(self, algorithm: str) -> dict[str, Value]:
+        """What the newest run of an algorithm was started with; empty when there is none.
+
+        A run that went on from an adapter took that adapter's shape, which nobody chose.
+        """
+        run = self._store.runs.newest(algorithm)
+        settings = cast("dict[str, Value]", dict(run.settings)) if run else {}
+        return {name: settings[name] for name in settings if not (run and run.parent_adapter_id and name in SHAPE)}
 
     def learned_from(self, run_id: str) -> tuple[str, ...]:
         """The ids of the judgements that a run learned from, in order."""

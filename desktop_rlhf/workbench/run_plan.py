@@ -14,6 +14,7 @@ from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
 from desktop_rlhf.records.errors import SpecError
 from desktop_rlhf.records.prompts import Prompt, Split
 from desktop_rlhf.records.runs import Run, RunStatus
+from desktop_rlhf.runs.common import SHAPE
 from desktop_rlhf.runs.learned import Reason
 from desktop_rlhf.runs.spec import AlgorithmSpec, Value, with_settings
 from desktop_rlhf.store.clock import now
@@ -142,7 +143,7 @@ def changed_since(bench: Bench, run: Run) -> str:
 def _in_shape_of(bench: Bench, parent_id: str, spec: AlgorithmSpec, asked: Mapping[str, Value]) -> AlgorithmSpec:
     """The spec with the rank and alpha of the adapter that is trained on; other ones cannot be asked for."""
     made = bench.store.runs.get(bench.store.adapters.get(parent_id).run_id).settings
-    shape = {name: made[name] for name in ("lora_rank", "lora_alpha")}
+    shape = {name: made[name] for name in SHAPE}
     for name, value in shape.items():
         if name in asked and str(asked[name]) != str(value):
             raise SpecError(

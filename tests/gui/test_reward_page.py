@@ -48,9 +48,12 @@ def judge(project, add_group):
 def add_run(project):
     """Stores an ended reward run with one point and the adapter it made."""
 
-    def add(run_id: str, report: dict[str, object], status: RunStatus = RunStatus.COMPLETED) -> None:
+    def add(
+        run_id: str, report: dict[str, object], status: RunStatus = RunStatus.COMPLETED, spec: RewardSpec | None = None
+    ) -> None:
         store = Store.open(project.path / STORE_FILE)
-        store.runs.add(Run(run_id, RewardSpec.name, RewardSpec().as_settings(), None, None, (), {}))
+        settings = (spec or RewardSpec()).as_settings()
+        store.runs.add(Run(run_id, RewardSpec.name, settings, None, None, (), {}))
         store.runs.record(run_id, [MetricPoint(1, "loss", 0.7)], (), ["a note"])
         store.runs.end(run_id, status, report=report)
         path = f"adapters/{run_id}"
@@ -96,6 +99,14 @@ def test_that_training_is_asked_for_with_the_settings_that_were_changed(page, ju
     assert dict(command.settings) == {"epochs": 2}
     assert command.name == "reward 1"
     assert not page.train.isEnabled()
+
+
+def test_that_the_page_opens_with_the_settings_a_reward_model_was_last_trained_with(qtbot, project, engine, add_run):
+    add_run("run", {}, spec=RewardSpec(epochs=2))
+    page = RewardPage(project, engine)
+    qtbot.addWidget(page)
+    assert page.form.values() == {"epochs": 2}
+    assert page._settings.unfold.text() == "Settings: Epochs 2"
 
 
 def test_that_a_bad_setting_holds_the_button_back(page, judge):

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.errors import BadInputError, DiskFullError, ModelFolderError, ProjectBusyError, ProjectError
 from desktop_rlhf.records.prompts import Split
-from desktop_rlhf.records.runs import RunStatus
+from desktop_rlhf.records.runs import Run, RunStatus
+from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.project import STORE_FILE, Project
 
 
@@ -146,3 +148,16 @@ def test_that_a_damaged_file_is_one_sentence(labelled: Project) -> None:
     path.write_bytes(content)
     with pytest.raises(ProjectError):
         Project.open(labelled.path)
+
+
+def test_that_the_last_settings_are_of_the_newest_run_without_the_shape_that_its_parent_gave(project: Project) -> None:
+    assert project.last_settings("dpo") == {}
+    store = Store.open(project.path / STORE_FILE)
+    asked = {"beta": 0.2, "lora_rank": 4, "lora_alpha": 8}
+    store.runs.add(Run("r1", "dpo", asked | {"beta": 0.1}, None, None, {}, {}))
+    store.runs.add(Run("r2", "dpo", asked, None, None, {}, {}))
+    store.adapters.add(Adapter("made", "dpo 1", AdapterKind.POLICY, None, "r2", "adapters/made", "0" * 64))
+    store.runs.add(Run("r3", "ppo", asked | {"updates": 3}, "made", None, {}, {}))
+    store.close()
+    assert project.last_settings("dpo") == asked
+    assert project.last_settings("ppo") == {"beta": 0.2, "updates": 3}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import (
@@ -23,6 +25,7 @@ from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.errors import SpecError
 from desktop_rlhf.runs.spec import AlgorithmSpec, KnownSetting, Value, settings_of, with_settings
 
+FEW_CHANGES = 3  # have room on one line with their names
 SPIN_MAXIMUM = 2**31 - 1
 SHORT_FOR = {
     "lora": "LoRA",
@@ -156,7 +159,12 @@ class SpecForm(QWidget):
         made = with_settings(self.spec, {f.known.name: f.read() for f in self._fields}).as_settings()
         return {f.known.name: made[f.known.name] for f in self._fields if made[f.known.name] != f.known.default}
 
-    def set_values(self, values: dict[str, Value]) -> None:
+    @property
+    def changes(self) -> list[str]:
+        """Each setting that differs from its default, with its value, in words; none while one cannot be used."""
+        return [f"{titled(name)} {_said(value)}" for name, value in self.values().items()] if self.usable else []
+
+    def set_values(self, values: Mapping[str, Value]) -> None:
         """Show these, and the default of every field that is not named."""
         for field in self._fields:
             with QSignalBlocker(field.editor):
@@ -194,6 +202,19 @@ class SpecForm(QWidget):
         self.general.setText(together)
         self.general.setVisible(bool(together))
         self.changed.emit()
+
+
+def say_changes(folded: Folded, form: SpecForm) -> None:
+    """Tell on the closed part that holds ``form`` what is set otherwise than by default."""
+    changes = form.changes
+    few = ", ".join(changes) if len(changes) <= FEW_CHANGES else f"{len(changes)} differ from the defaults"
+    folded.unfold.setText(f"Settings: {few}" if changes else "Settings")
+
+
+def _said(value: Value) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return written(value) if isinstance(value, float) else str(value)
 
 
 def _rows(fields: list[_Field]) -> QGridLayout:

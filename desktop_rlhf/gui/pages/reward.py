@@ -14,7 +14,7 @@ from desktop_rlhf.gui.curves.live_run import LiveRun
 from desktop_rlhf.gui.curves.wording import counted, moment, percent
 from desktop_rlhf.gui.forms.page_frame import Folded, card, empty, row, scrolling_column
 from desktop_rlhf.gui.forms.run_estimate import RunEstimate
-from desktop_rlhf.gui.forms.spec_form import SpecForm
+from desktop_rlhf.gui.forms.spec_form import SpecForm, say_changes
 from desktop_rlhf.gui.widgets.controls import button
 from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.adapters import AdapterKind
@@ -44,6 +44,7 @@ class RewardPage(QWidget):
         self.train = button("Train reward model", "reward-train", kind="primary")
         self.train.clicked.connect(self._start)
         self.form = SpecForm(RewardSpec)
+        self.form.set_values(project.last_settings(RewardSpec.name))
         self.form.changed.connect(self._offer)
         self.estimate = RunEstimate(engine, "reward", self)
         self.estimate.wanted.connect(self._estimate)
@@ -62,9 +63,9 @@ class RewardPage(QWidget):
         inside.addLayout(row(self.train, self.estimate.button, self.to_label))
         inside.addWidget(self.estimate.answer)
         inside.addWidget(self.why_not)
-        settings = Folded("Settings", "reward-settings", tip="Learning rate, passes, how much is held out")
-        settings.content.addWidget(self.form)
-        inside.addWidget(settings)
+        self._settings = Folded("Settings", "reward-settings", tip="Learning rate, passes, how much is held out")
+        self._settings.content.addWidget(self.form)
+        inside.addWidget(self._settings)
         column.addWidget(frame)
         column.addWidget(self.result)
         column.addWidget(self.trust)
@@ -114,6 +115,7 @@ class RewardPage(QWidget):
             reason = "" if self.form.usable else "A setting needs your attention before it can be trained."
         if self.run.busy:
             reason = "It is being trained; you can go on labelling."
+        say_changes(self._settings, self.form)
         self.why_not.setText(reason)
         self.why_not.setVisible(bool(reason))
         self.to_label.setVisible(short > 0)

@@ -14,7 +14,7 @@ from desktop_rlhf.gui.curves.live_run import LiveRun
 from desktop_rlhf.gui.curves.wording import adapter_titles, counted, listed
 from desktop_rlhf.gui.forms.page_frame import Folded, card, fields, row, scrolling_column
 from desktop_rlhf.gui.forms.run_estimate import RunEstimate
-from desktop_rlhf.gui.forms.spec_form import SpecForm
+from desktop_rlhf.gui.forms.spec_form import SpecForm, say_changes
 from desktop_rlhf.gui.widgets.controls import button, choice, fill
 from desktop_rlhf.gui.widgets.text import label
 from desktop_rlhf.records.adapters import AdapterKind
@@ -106,9 +106,10 @@ class TrainPage(QWidget):
 
     @property
     def form(self) -> SpecForm:
-        """The settings of the algorithm that is chosen; made when it is chosen first."""
+        """The settings of the algorithm that is chosen; made, as it was last started, when it is chosen first."""
         if self.spec.name not in self._forms:
             made = self._forms[self.spec.name] = SpecForm(self.spec)
+            made.set_values(self._project.last_settings(self.spec.name))
             made.changed.connect(self._offer)
             made.changed.connect(self.estimate.clear)
             self._settings.content.addWidget(made)
@@ -201,6 +202,7 @@ class TrainPage(QWidget):
             reason = "A setting needs your attention before training can start."
         if self.run.busy:
             reason = "A run is under way; you can label meanwhile, or stop it below."
+        say_changes(self._settings, self.form)
         self.to_missing.setText(words)
         self.to_missing.setVisible(bool(self._missing_page))
         self.start.setEnabled(not reason)
