@@ -32,8 +32,9 @@ from desktop_rlhf.workbench.messages import News
 from desktop_rlhf.workbench.project import Project
 
 SPECS = {spec.name: spec for spec in TRAINABLE}
-RUN_COLUMNS = ("What", "Started", "Status", "Judgements", "Made", "From")
+RUN_COLUMNS = ("What", "Adapter", "Status", "Started", "From", "Judgements")
 ADAPTER_COLUMNS = ("Name", "Kind", "From", "Made by", "Judgements", "Created")
+WIDEST_COLUMN = 160  # pixels; what has no room ends in …, and stands whole in the tooltip
 BASE = "the base"
 _NameOf: TypeAlias = Callable[[str | None], str]
 
@@ -142,11 +143,11 @@ class RunsPage(QWidget):
         spec = SPECS.get(run.algorithm)
         return (
             spec.title if spec else run.algorithm,
-            moment(run.created_at),
-            self._status(run),
-            _judgements(run),
             adapter.name if adapter else "–",
+            self._status(run),
+            moment(run.created_at),
             self._name(run.parent_adapter_id),
+            _judgements(run),
         )
 
     def _status(self, run: Run) -> str:
@@ -251,6 +252,7 @@ def _table(name: str, says: str, columns: Sequence[str]) -> QTableWidget:
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setTabKeyNavigation(False)
+    table.setWordWrap(False)
     table.setShowGrid(False)
     table.setAlternatingRowColors(True)
     table.verticalHeader().hide()
@@ -280,6 +282,8 @@ def _fill(table: QTableWidget, rows: Sequence[tuple[str, tuple[str, ...]]]) -> N
             if row_id == chosen:
                 table.selectRow(i)
     table.resizeColumnsToContents()  # once: a header that does it by itself measures at every cell
+    for column in range(table.columnCount() - 1):  # the last one has what room is left
+        table.setColumnWidth(column, min(table.columnWidth(column), WIDEST_COLUMN))
 
 
 def _selected(table: QTableWidget) -> str | None:
