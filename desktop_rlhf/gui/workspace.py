@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -36,6 +38,7 @@ TITLES = {
     "compare": "Compare",
     "runs": "Runs",
 }
+NOT_IN_A_FILE_NAME = re.compile(r'[\\/:*?"<>|]')
 
 
 def _page_type(name: str) -> type[Page]:
@@ -152,6 +155,7 @@ class Workspace(QWidget):
                 runs = cast("RunsPage", page)
                 runs.sample_from.connect(self._sample_from)
                 runs.resume_run.connect(self._resume_run)
+                runs.export.connect(self._export_adapter)
         return self._pages[name]
 
     def show_page(self, name: str) -> None:
@@ -176,13 +180,33 @@ class Workspace(QWidget):
         if not chosen:
             return
         path = Path(chosen)
+        self._write(lambda: f"Wrote {self.project.export(what, path):,} {what} to {path.name}.")
+
+    def _export_adapter(self, adapter_id: str) -> None:
+        """Ask where to, and copy an adapter's folder there."""
+        name = next(adapter.name for adapter in self.project.adapters() if adapter.id == adapter_id)
+        proposed = str(self.project.path.parent / NOT_IN_A_FILE_NAME.sub("-", name))
+        refuses = QFileDialog.Option.DontConfirmOverwrite  # what is there already is not written over
+        chosen, _ = QFileDialog.getSaveFileName(self, "Export adapter to a new folder", proposed, options=refuses)
+        if not chosen:
+            return
+        path = Path(chosen)
+
+        def copy() -> str:
+            self.project.export_adapter(adapter_id, path)
+            return f"Wrote the adapter to the folder {path.name}."
+
+        self._write(copy)
+
+    def _write(self, write: Callable[[], str]) -> None:
+        """Write a file, and say what was written or why it could not be."""
         try:
-            written = self.project.export(what, path)
+            said = write()
         except WorldError as error:
             self._notice.show_error(error)
             return
         self._notice.hide()
-        self.strip.toast.say(f"Wrote {written:,} {what} to {path.name}.")
+        self.strip.toast.say(said)
 
     def leave(self) -> None:
         """Close the project, which nothing asks afterwards."""

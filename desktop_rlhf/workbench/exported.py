@@ -1,9 +1,13 @@
-"""The store -> files: all of one kind, in a form that the import takes back; of verdicts it takes the prompts."""
+"""The store -> files: all of one kind, in a form that the import takes back (of verdicts it takes the prompts), and an
+adapter's folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from desktop_rlhf.comparisons.pairs import preference_group
@@ -11,7 +15,7 @@ from desktop_rlhf.comparisons.single import is_single, label_of
 from desktop_rlhf.prompts.files import write_completions, write_preferences, write_prompts, write_verdicts
 from desktop_rlhf.prompts.rows import CompletionRow, PreferenceRow, VerdictRow
 from desktop_rlhf.records.comparisons import PreferenceGroup
-from desktop_rlhf.records.errors import NotEnoughDataError
+from desktop_rlhf.records.errors import BadInputError, DiskFullError, ModelFolderError, NotEnoughDataError
 from desktop_rlhf.records.prompts import Prompt
 from desktop_rlhf.records.verdicts import SideBySide
 from desktop_rlhf.store.store import Store
@@ -37,6 +41,35 @@ BASE = "base"
 """What the base model is called beside the adapters."""
 
 T = TypeVar("T")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file that cannot be written into an error for the person."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskFullError(f"“{path}” could not be written: {error.strerror}.", "Choose another place.") from error
+
+
+def copy_adapter(source: Path, target: Path) -> None:
+    """Copy the files of an adapter to a new folder; all of them or none.
+
+    Raises:
+        BadInputError: something is at ``target`` already; it stays as it is.
+        ModelFolderError: there are no files.
+        OSError: it could not be written.
+    """
+    if not source.is_dir():
+        raise ModelFolderError(f"The files of this adapter are gone: there is no folder “{source}”.", "Train it again.")
+    if target.exists():
+        raise BadInputError(f"“{target}” is there already.", "Choose a name that is free.")
+    with TemporaryDirectory(dir=target.parent) as aside:
+        whole = Path(aside) / target.name
+        whole.mkdir()
+        for file in source.iterdir():
+            shutil.copyfile(file, whole / file.name)
+        whole.rename(target)
 
 
 def _prompts(store: Store, path: Path) -> int:

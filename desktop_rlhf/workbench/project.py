@@ -17,7 +17,7 @@ from desktop_rlhf.prompts.keys import prompt_key
 from desktop_rlhf.prompts.starter import starter_prompts
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.comparisons import Comparison, Outcome
-from desktop_rlhf.records.errors import DiskFullError, ModelFolderError, ProjectBusyError, ProjectError
+from desktop_rlhf.records.errors import ModelFolderError, ProjectBusyError, ProjectError
 from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.records.prompts import Prompt, Split
 from desktop_rlhf.records.runs import Run, RunStatus
@@ -30,7 +30,7 @@ from desktop_rlhf.side_by_side.blind import shuffled, winner_of
 from desktop_rlhf.store.clock import now
 from desktop_rlhf.store.connection import translated
 from desktop_rlhf.store.store import Store
-from desktop_rlhf.workbench.exported import EXPORTS
+from desktop_rlhf.workbench.exported import EXPORTS, copy_adapter, writing
 from desktop_rlhf.workbench.imported import take_in
 from desktop_rlhf.workbench.lock import ProjectLock
 from desktop_rlhf.workbench.views import ImportReport, LabelCounts, MatchShowing, Showing, Sources
@@ -183,8 +183,20 @@ class Project:
             BadInputError: the file's ending does not suit.
             DiskFullError: it could not be written.
         """
-        with _writing(path):
+        with writing(path):
             return EXPORTS[what](self._store, path)
+
+    def export_adapter(self, adapter_id: str, path: Path) -> None:
+        """Copy an adapter's folder, which PEFT loads onto the base model, to a new folder.
+
+        Raises:
+            KeyError: there is no such adapter.
+            BadInputError: something is at ``path`` already; it stays as it is.
+            ModelFolderError: the adapter's files are gone.
+            DiskFullError: it could not be written; there is no folder then.
+        """
+        with writing(path):
+            copy_adapter(self.path / self._store.adapters.get(adapter_id).path, path)
 
     # Labelling
 
@@ -396,19 +408,3 @@ def _clear(path: Path) -> None:
         (path / name).unlink(missing_ok=True)
     (path / ADAPTERS_FOLDER).rmdir()
     path.rmdir()
-
-
-class _writing:
-    """Turn what the system says of a file that cannot be written into an error for the person."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise DiskFullError(
-                f"“{self.path}” could not be written: {error.strerror}.", "Choose another place."
-            ) from error

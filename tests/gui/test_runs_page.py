@@ -212,10 +212,18 @@ def test_that_the_adapter_that_was_selected_is_the_one_named(qtbot, page):
     assert asked.args == ["id-kind"]
 
 
-def test_that_a_reward_model_is_not_offered_to_speak(page):
+def test_that_a_reward_model_is_not_offered_to_speak_but_can_be_exported(qtbot, page):
     page.tables.setCurrentIndex(1)
     page.adapters.selectRow(row_of(page.adapters, "judge"))
     assert not page.sample.isVisible()
+    with qtbot.waitSignal(page.export) as asked:
+        page.export_adapter.click()
+    assert asked.args == ["id-judge"]
+
+
+def test_that_a_run_without_an_adapter_has_none_to_export(page):
+    page.runs.selectRow(0)
+    assert not page.export_adapter.isVisible()
 
 
 def test_that_a_refresh_keeps_the_selection(page):

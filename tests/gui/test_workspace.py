@@ -1,11 +1,18 @@
-"""An open project: when its engine begins."""
+"""An open project: when its engine begins, and how an adapter leaves it."""
 
 from __future__ import annotations
 
+import pytest
 from PySide6.QtCore import QEvent, QObject
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QFileDialog, QWidget
 
 from desktop_rlhf.gui.window import MainWindow
+from desktop_rlhf.records.adapters import Adapter, AdapterKind
+from desktop_rlhf.records.runs import Run
+from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.project import STORE_FILE
+
+from .test_shell import click, text_of
 
 
 class Paints(QObject):
@@ -60,3 +67,41 @@ def test_that_the_engine_of_a_project_that_is_left_at_once_never_begins(
         qapp.processEvents()  # which fires timers and deletes nothing
     assert not engines
     assert window.workspace is None
+
+
+@pytest.fixture
+def with_adapter(window, closed_project, engines, qtbot):
+    """The window with a project that has one adapter, on the Runs page."""
+    store = Store.open(closed_project / STORE_FILE)
+    store.runs.add(Run("run", "dpo", {}, None, None, {}, {}))
+    store.adapters.add(Adapter("made", "short/kind", AdapterKind.POLICY, None, "run", "adapters/made", "0" * 64))
+    store.close()
+    (closed_project / "adapters" / "made").mkdir()
+    (closed_project / "adapters" / "made" / "adapter_config.json").write_text("{}")
+    window.open_project(closed_project)
+    qtbot.waitUntil(lambda: bool(engines))
+    window.workspace.show_page("runs")
+    return window
+
+
+def test_that_an_adapter_is_exported_to_a_folder_that_is_asked_for(with_adapter, tmp_path, monkeypatch):
+    asked = []
+
+    def answer(parent, title, proposed, **_):
+        asked.append(proposed)
+        return str(tmp_path / "mine"), ""
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
+    click(with_adapter, "runs-export")
+    assert asked == [str(with_adapter.workspace.project.path.parent / "short-kind")]
+    assert (tmp_path / "mine" / "adapter_config.json").read_text() == "{}"
+    assert text_of(with_adapter, "strip-toast") == "Wrote the adapter to the folder mine."
+    click(with_adapter, "runs-export")
+    assert "is there already" in text_of(with_adapter, "workspace-banner-sentence")
+
+
+def test_that_an_export_that_is_left_writes_nothing(with_adapter, monkeypatch):
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: ("", ""))
+    click(with_adapter, "runs-export")
+    assert text_of(with_adapter, "strip-toast") == ""
+    assert not with_adapter.findChild(QWidget, "workspace-banner").isVisible()

@@ -46,11 +46,13 @@ class RunsPage(QWidget):
         go_to:       the name of the page that an empty state or a choice leads to.
         sample_from: the id of the policy adapter to sample from next.
         resume_run:  the id of a run that is to go on.
+        export:      the id of an adapter whose folder is to be copied out.
     """
 
     go_to = Signal(str)
     sample_from = Signal(str)
     resume_run = Signal(str)
+    export = Signal(str)
 
     def __init__(self, project: Project, engine: EngineHandle, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -93,12 +95,16 @@ class RunsPage(QWidget):
         self.sample = button("Sample from this adapter", "runs-sample", kind="primary")
         self.sample.setToolTip("Go to the Label page; what is written next comes from this adapter")
         self.sample.clicked.connect(self._sample)
+        self.export_adapter = button("Export adapter…", "runs-export")
+        self.export_adapter.setToolTip("Copy its folder, which PEFT loads onto the base model, to where you say")
+        self.export_adapter.clicked.connect(self._export)
         self.held_out = HeldOutCard()
         self.curves = LiveRun(engine)
         self.curves.resumes.connect(self.resume_run)
         column.addWidget(self.heading)
         column.addWidget(self.chain)
         column.addLayout(row(self.sample))
+        column.addLayout(row(self.export_adapter))
         column.addWidget(self.held_out)
         column.addWidget(self.curves)
         self._facts: dict[str, QFormLayout] = {}
@@ -179,6 +185,7 @@ class RunsPage(QWidget):
         self.heading.setText(f"{title}, {self._status(run)}, {moment(run.created_at)}")
         self.chain.setText(self._chain(run, adapter))
         self.sample.setVisible(adapter is not None and adapter.kind is AdapterKind.POLICY)
+        self.export_adapter.setVisible(adapter is not None)
         self.held_out.show_report(run.report)
         self.curves.setVisible(spec is not None)
         if spec is not None:
@@ -219,6 +226,10 @@ class RunsPage(QWidget):
         if self._adapter_id is not None:
             self.sample_from.emit(self._adapter_id)
             self.go_to.emit("label")
+
+    def _export(self) -> None:
+        if self._adapter_id is not None:
+            self.export.emit(self._adapter_id)
 
     def _go_to_reward(self) -> None:
         self.go_to.emit("reward")
