@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QPaintEvent
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QInputDialog, QStackedWidget, QVBoxLayout, QWidget
 
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.pages.label import LabelPage
@@ -155,6 +155,7 @@ class Workspace(QWidget):
                 runs = cast("RunsPage", page)
                 runs.sample_from.connect(self._sample_from)
                 runs.resume_run.connect(self._resume_run)
+                runs.rename.connect(self._rename_adapter)
                 runs.export.connect(self._export_adapter)
         return self._pages[name]
 
@@ -180,11 +181,26 @@ class Workspace(QWidget):
         if not chosen:
             return
         path = Path(chosen)
-        self._write(lambda: f"Wrote {self.project.export(what, path):,} {what} to {path.name}.")
+        self._try(lambda: f"Wrote {self.project.export(what, path):,} {what} to {path.name}.")
+
+    def _rename_adapter(self, adapter_id: str) -> None:
+        """Ask for an adapter's new name, and give it."""
+        name, given = QInputDialog.getText(
+            self, "Rename adapter", "Its new name", text=self.project.adapter(adapter_id).name
+        )
+        if not given:
+            return
+
+        def rename() -> str:
+            self.project.rename_adapter(adapter_id, name)
+            return "Renamed the adapter."
+
+        self._try(rename)
+        self.page("runs").refresh()
 
     def _export_adapter(self, adapter_id: str) -> None:
         """Ask where to, and copy an adapter's folder there."""
-        name = next(adapter.name for adapter in self.project.adapters() if adapter.id == adapter_id)
+        name = self.project.adapter(adapter_id).name
         proposed = str(self.project.path.parent / NOT_IN_A_FILE_NAME.sub("-", name))
         refuses = QFileDialog.Option.DontConfirmOverwrite  # what is there already is not written over
         chosen, _ = QFileDialog.getSaveFileName(self, "Export adapter to a new folder", proposed, options=refuses)
@@ -196,12 +212,12 @@ class Workspace(QWidget):
             self.project.export_adapter(adapter_id, path)
             return f"Wrote the adapter to the folder {path.name}."
 
-        self._write(copy)
+        self._try(copy)
 
-    def _write(self, write: Callable[[], str]) -> None:
-        """Write a file, and say what was written or why it could not be."""
+    def _try(self, work: Callable[[], str]) -> None:
+        """Do what gives a sentence of what was done, and say that, or why it could not be done."""
         try:
-            said = write()
+            said = work()
         except WorldError as error:
             self._notice.show_error(error)
             return

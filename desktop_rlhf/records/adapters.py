@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain, count
 
+LONGEST_NAME = 60  # characters
+
 
 class AdapterKind(StrEnum):
     """A policy adapter speaks; a reward adapter scores."""

@@ -36,6 +36,10 @@ class AdapterTable(Table):
                 },
             )
 
+    def rename(self, adapter_id: str, name: str) -> None:
+        with self.store.transaction():
+            self.store.db.execute("UPDATE adapters SET name = ? WHERE id = ?", [name, adapter_id])
+
     def all(self, kind: AdapterKind | None = None) -> list[Adapter]:
         """Newest first, under names that tell them apart; what was stored may be one name for several."""
         told = self._told("SELECT * FROM adapters ORDER BY rowid")

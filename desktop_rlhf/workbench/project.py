@@ -15,9 +15,9 @@ from desktop_rlhf.comparisons.single import DEMONSTRATION, SINGLE
 from desktop_rlhf.prompts.files import read_file
 from desktop_rlhf.prompts.keys import prompt_key
 from desktop_rlhf.prompts.starter import starter_prompts
-from desktop_rlhf.records.adapters import Adapter, AdapterKind
+from desktop_rlhf.records.adapters import LONGEST_NAME, Adapter, AdapterKind
 from desktop_rlhf.records.comparisons import Comparison, Outcome
-from desktop_rlhf.records.errors import ModelFolderError, ProjectBusyError, ProjectError
+from desktop_rlhf.records.errors import BadInputError, ModelFolderError, ProjectBusyError, ProjectError
 from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.records.prompts import Prompt, Split
 from desktop_rlhf.records.runs import Run, RunStatus
@@ -196,7 +196,7 @@ class Project:
             DiskFullError: it could not be written; there is no folder then.
         """
         with writing(path):
-            copy_adapter(self.path / self._store.adapters.get(adapter_id).path, path)
+            copy_adapter(self.path / self.adapter(adapter_id).path, path)
 
     # Labelling
 
@@ -295,6 +295,23 @@ class Project:
     def adapters(self, kind: AdapterKind | None = None) -> list[Adapter]:
         """Newest first."""
         return self._store.adapters.all(kind)
+
+    def adapter(self, adapter_id: str) -> Adapter:
+        """KeyError when there is none."""
+        return self._store.adapters.get(adapter_id)
+
+    def rename_adapter(self, adapter_id: str, name: str) -> None:
+        """Call an adapter something else.
+
+        Raises:
+            BadInputError: the name is empty, too long, or another adapter's.
+        """
+        name = name.strip()
+        if not 0 < len(name) <= LONGEST_NAME:
+            raise BadInputError(f"An adapter's name has 1 to {LONGEST_NAME} characters.", "Write another one.")
+        if any(other.name == name and other.id != adapter_id for other in self.adapters()):
+            raise BadInputError(f"Another adapter is called “{name}” already.", "Choose another name.")
+        self._store.adapters.rename(adapter_id, name)
 
     @property
     def has_reward_model(self) -> bool:

@@ -1,10 +1,10 @@
-"""An open project: when its engine begins, and how an adapter leaves it."""
+"""An open project: when its engine begins, and what is done with its adapters."""
 
 from __future__ import annotations
 
 import pytest
 from PySide6.QtCore import QEvent, QObject
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QFileDialog, QInputDialog, QWidget
 
 from desktop_rlhf.gui.window import MainWindow
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
@@ -105,3 +105,27 @@ def test_that_an_export_that_is_left_writes_nothing(with_adapter, monkeypatch):
     click(with_adapter, "runs-export")
     assert text_of(with_adapter, "strip-toast") == ""
     assert not with_adapter.findChild(QWidget, "workspace-banner").isVisible()
+
+
+def test_that_an_adapter_is_renamed_to_what_is_asked_for(with_adapter, monkeypatch):
+    asked = []
+
+    def answer(parent, title, says, text):
+        asked.append(text)
+        return f" {names.pop(0)} ", True
+
+    names = ["kind", ""]
+    monkeypatch.setattr(QInputDialog, "getText", answer)
+    click(with_adapter, "runs-rename")
+    page = with_adapter.workspace.page("runs")
+    assert page.runs.item(0, 1).text() == page.adapters.item(0, 0).text() == "kind"
+    assert page.chain.text().startswith("the base → kind")
+    click(with_adapter, "runs-rename")
+    assert "1 to 60 characters" in text_of(with_adapter, "workspace-banner-sentence")
+    assert asked == ["short/kind", "kind"]
+
+
+def test_that_an_adapter_keeps_its_name_where_a_new_one_is_not_given(with_adapter, monkeypatch):
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: ("kind", False))
+    click(with_adapter, "runs-rename")
+    assert with_adapter.workspace.project.adapter("made").name == "short/kind"

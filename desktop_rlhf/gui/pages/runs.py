@@ -46,12 +46,14 @@ class RunsPage(QWidget):
         go_to:       the name of the page that an empty state or a choice leads to.
         sample_from: the id of the policy adapter to sample from next.
         resume_run:  the id of a run that is to go on.
+        rename:      the id of an adapter that is to be called something else.
         export:      the id of an adapter whose folder is to be copied out.
     """
 
     go_to = Signal(str)
     sample_from = Signal(str)
     resume_run = Signal(str)
+    rename = Signal(str)
     export = Signal(str)
 
     def __init__(self, project: Project, engine: EngineHandle, parent: QWidget | None = None) -> None:
@@ -95,6 +97,8 @@ class RunsPage(QWidget):
         self.sample = button("Sample from this adapter", "runs-sample", kind="primary")
         self.sample.setToolTip("Go to the Label page; what is written next comes from this adapter")
         self.sample.clicked.connect(self._sample)
+        self.rename_adapter = button("Rename adapter…", "runs-rename", tip="Call it something else, everywhere")
+        self.rename_adapter.clicked.connect(self._rename)
         self.export_adapter = button("Export adapter…", "runs-export")
         self.export_adapter.setToolTip("Copy its folder, which PEFT loads onto the base model, to where you say")
         self.export_adapter.clicked.connect(self._export)
@@ -104,7 +108,7 @@ class RunsPage(QWidget):
         column.addWidget(self.heading)
         column.addWidget(self.chain)
         column.addLayout(row(self.sample))
-        column.addLayout(row(self.export_adapter))
+        column.addLayout(row(self.rename_adapter, self.export_adapter))
         column.addWidget(self.held_out)
         column.addWidget(self.curves)
         self._facts: dict[str, QFormLayout] = {}
@@ -185,6 +189,7 @@ class RunsPage(QWidget):
         self.heading.setText(f"{title}, {self._status(run)}, {moment(run.created_at)}")
         self.chain.setText(self._chain(run, adapter))
         self.sample.setVisible(adapter is not None and adapter.kind is AdapterKind.POLICY)
+        self.rename_adapter.setVisible(adapter is not None)
         self.export_adapter.setVisible(adapter is not None)
         self.held_out.show_report(run.report)
         self.curves.setVisible(spec is not None)
@@ -226,6 +231,10 @@ class RunsPage(QWidget):
         if self._adapter_id is not None:
             self.sample_from.emit(self._adapter_id)
             self.go_to.emit("label")
+
+    def _rename(self) -> None:
+        if self._adapter_id is not None:
+            self.rename.emit(self._adapter_id)
 
     def _export(self) -> None:
         if self._adapter_id is not None:

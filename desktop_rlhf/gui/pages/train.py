@@ -17,7 +17,7 @@ from desktop_rlhf.gui.forms.run_estimate import RunEstimate
 from desktop_rlhf.gui.forms.spec_form import SpecForm, say_changes
 from desktop_rlhf.gui.widgets.controls import button, choice, fill
 from desktop_rlhf.gui.widgets.text import label
-from desktop_rlhf.records.adapters import AdapterKind
+from desktop_rlhf.records.adapters import LONGEST_NAME, AdapterKind
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.spec import AlgorithmSpec
 from desktop_rlhf.workbench.algorithms import TRAINABLE, spec_named
@@ -62,7 +62,7 @@ class TrainPage(QWidget):
         self.name = QLineEdit()
         self.name.setObjectName("train-name")
         self.name.setAccessibleName("Name of the new adapter")
-        self.name.setMaxLength(60)
+        self.name.setMaxLength(LONGEST_NAME)
         self._forms: dict[str, SpecForm] = {}
         self.start = button("Start training", "train-start", kind="primary")
         self.start.clicked.connect(self._start)

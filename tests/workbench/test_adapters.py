@@ -1,4 +1,4 @@
-"""An adapter's folder, copied out of a project."""
+"""What a person does with an adapter: give it a name, and copy its folder out of the project."""
 
 from __future__ import annotations
 
@@ -77,3 +77,16 @@ def test_that_a_copy_that_fails_leaves_nothing(project, kept, tmp_path, monkeypa
 def test_that_a_place_that_is_not_there_is_an_error_for_the_person(project, kept, tmp_path):
     with pytest.raises(DiskFullError, match="could not be written"):
         project.export_adapter("made", tmp_path / "nowhere" / "mine")
+
+
+def test_that_an_adapter_takes_a_new_name_but_not_one_that_is_taken(project, kept):
+    store = Store.open(project.path / STORE_FILE)
+    store.adapters.add(Adapter("later", "dpo 2", AdapterKind.POLICY, None, "run", "adapters/later", "0" * 64))
+    store.close()
+    project.rename_adapter("made", " kind ")
+    assert project.adapter("made").name == "kind"
+    for name in ("dpo 2", " ", "k" * 61):
+        with pytest.raises(BadInputError):
+            project.rename_adapter("made", name)
+    project.rename_adapter("made", "kind")
+    assert [adapter.name for adapter in project.adapters()] == ["dpo 2", "kind"]
