@@ -15,7 +15,10 @@ LARGEST_LOG = 1_000_000  # bytes, and as much again of what was before
 
 
 def data_path() -> Path:
-    """The user's data folder: models, what was tried and, by default, projects. ``DESKTOP_RLHF_DATA`` moves it."""
+    """The user's data folder: models, what was tried, which projects were open and, by default, projects.
+
+    ``DESKTOP_RLHF_DATA`` moves it.
+    """
     moved = os.environ.get("DESKTOP_RLHF_DATA")
     return Path(moved) if moved else Path(platformdirs.user_data_dir("desktop_rlhf", appauthor=False))
 
@@ -38,6 +41,11 @@ def log_path() -> Path:
 def projects_path() -> Path:
     """Where new projects are proposed to go."""
     return data_path() / "projects"
+
+
+def recent_path() -> Path:
+    """The file that lists the projects that were open last."""
+    return data_path() / "recent.ini"
 
 
 def resources_path() -> Path:

@@ -22,7 +22,7 @@ from desktop_rlhf.adapters.download import is_model_id
 from desktop_rlhf.gui.widgets.centred import centred
 from desktop_rlhf.gui.widgets.controls import button
 from desktop_rlhf.gui.widgets.text import label
-from desktop_rlhf.settings import STARTER_MODEL_NAME, projects_path
+from desktop_rlhf.settings import STARTER_MODEL_NAME, projects_path, recent_path
 
 MOST_RECENT = 8
 
@@ -39,7 +39,7 @@ class NewProject:
 
 def recent_projects() -> list[Path]:
     """Projects that were open before and still stand, the last one first."""
-    kept = QSettings().value("recent/projects", [])
+    kept = _recent().value("projects", [])
     paths = [kept] if isinstance(kept, str) else kept if isinstance(kept, list) else []
     return [Path(path) for path in paths if Path(path).is_dir()]
 
@@ -47,7 +47,11 @@ def recent_projects() -> list[Path]:
 def remember_project(path: Path) -> None:
     """Put a project first among the recent ones."""
     others = [str(other) for other in recent_projects() if other != path]
-    QSettings().setValue("recent/projects", [str(path), *others][:MOST_RECENT])
+    _recent().setValue("projects", [str(path), *others][:MOST_RECENT])
+
+
+def _recent() -> QSettings:
+    return QSettings(str(recent_path()), QSettings.Format.IniFormat)
 
 
 class StartPage(QWidget):

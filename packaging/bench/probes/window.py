@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from unittest.mock import patch
 
 from PySide6.QtCore import QEventLoop, QSettings, QTimer
 from PySide6.QtWidgets import QApplication
@@ -22,7 +23,10 @@ from desktop_rlhf.workbench.messages import Command
 def application() -> Iterator[tuple[QApplication, Path]]:
     """The application, and a folder that is gone afterwards; nobody's settings are read or written."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    with TemporaryDirectory() as folder:
+    with (
+        TemporaryDirectory() as folder,
+        patch("desktop_rlhf.gui.pages.start.recent_path", lambda: Path(folder) / "recent.ini"),
+    ):
         QSettings.setDefaultFormat(QSettings.Format.IniFormat)
         QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, folder)
         app = QApplication.instance() or QApplication(["probe"])
