@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -11,6 +12,7 @@ from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QPaintEvent
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QInputDialog, QStackedWidget, QVBoxLayout, QWidget
 
+from desktop_rlhf.gui.bridge.awaited import awaited
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.pages.label import LabelPage
 from desktop_rlhf.gui.pages.prompts import PromptsPage
@@ -181,7 +183,12 @@ class Workspace(QWidget):
         if not chosen:
             return
         path = Path(chosen)
-        self._try(lambda: f"Wrote {self.project.export(what, path):,} {what} to {path.name}.")
+
+        def write() -> str:
+            written = awaited(self, f"Exporting {what}…", partial(self.project.export, what, path))
+            return f"Wrote {written:,} {what} to {path.name}."
+
+        self._try(write)
 
     def _rename_adapter(self, adapter_id: str) -> None:
         """Ask for an adapter's new name, and give it."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain, count
 
+from desktop_rlhf.records.errors import BadInputError
+
 LONGEST_NAME = 60  # characters
 
 
@@ -36,6 +38,20 @@ class Adapter:
     path: str
     sha256: str
     created_at: str = ""
+
+
+def name_beside(others: Sequence[str], name: str) -> str:
+    """What is written as an adapter's name, without blanks around it.
+
+    Raises:
+        BadInputError: it is empty, too long, or one of the others'.
+    """
+    name = name.strip()
+    if not 0 < len(name) <= LONGEST_NAME:
+        raise BadInputError(f"An adapter's name has 1 to {LONGEST_NAME} characters.", "Write another one.")
+    if name in others:
+        raise BadInputError(f"Another adapter is called “{name}” already.", "Choose another name.")
+    return name
 
 
 def told_apart(adapters: Sequence[Adapter]) -> list[Adapter]:

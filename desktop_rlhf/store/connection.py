@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from desktop_rlhf.records.errors import DiskFullError, ProjectError
 
-BUSY_TIMEOUT_MS = 5000
+PATIENCE_S = 5.0
 _UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _WRITE_FAILED = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC)
 
@@ -20,13 +20,14 @@ class Connection:
     """For one thread. The pragmas hold for the connection and cannot be set inside a transaction.
 
     Args:
-        read_only: SQLite refuses every write.
+        read_only:  SQLite refuses every write.
+        patience_s: for how long a write waits for another connection's before it fails.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, patience_s: float = PATIENCE_S) -> None:
         self.path = path
         self.db = Database(sqlite3.connect(read_only_uri(path), uri=True) if read_only else sqlite3.connect(path))
-        for pragma in ("foreign_keys = ON", "synchronous = FULL", f"busy_timeout = {BUSY_TIMEOUT_MS}"):
+        for pragma in ("foreign_keys = ON", "synchronous = FULL", f"busy_timeout = {round(1000 * patience_s)}"):
             self.db.execute(f"PRAGMA {pragma}")
 
     @contextmanager

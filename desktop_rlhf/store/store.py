@@ -10,7 +10,7 @@ from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.store.adapters import AdapterTable
 from desktop_rlhf.store.comparisons import ComparisonTable
 from desktop_rlhf.store.completions import CompletionTable
-from desktop_rlhf.store.connection import Connection, read_only_uri, translated
+from desktop_rlhf.store.connection import PATIENCE_S, Connection, read_only_uri, translated
 from desktop_rlhf.store.prompts import PromptTable
 from desktop_rlhf.store.runs import RunTable
 from desktop_rlhf.store.schema import APPLICATION_ID, SCHEMA_VERSION, migrations
@@ -20,8 +20,8 @@ from desktop_rlhf.store.side_by_sides import SideBySideTable
 class Store(Connection):
     """A project's tables over one connection. Every method of theirs commits before it returns."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        super().__init__(path, read_only=read_only)
+    def __init__(self, path: Path, *, read_only: bool = False, patience_s: float = PATIENCE_S) -> None:
+        super().__init__(path, read_only=read_only, patience_s=patience_s)
         self.prompts = PromptTable(self)
         self.completions = CompletionTable(self)
         self.comparisons = ComparisonTable(self)
@@ -53,15 +53,18 @@ class Store(Connection):
         return store
 
     @classmethod
-    def open(cls, path: Path) -> Store:
+    def open(cls, path: Path, *, patience_s: float = PATIENCE_S) -> Store:
         """Open a file, bringing an older one up to date.
+
+        Args:
+            patience_s: for how long a write waits for another connection's.
 
         Raises:
             ProjectError: there is none, or it is not one of ours.
             ProjectNewerError: a newer version wrote it; it is not touched.
         """
         _schema_of(path)
-        store = cls(path)
+        store = cls(path, patience_s=patience_s)
         with translated(path):
             migrations.apply(store.db)
             store.db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

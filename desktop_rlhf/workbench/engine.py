@@ -23,6 +23,7 @@ from desktop_rlhf.records.errors import ModelFolderError, WorldError
 from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.stop import StopToken
 from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.folder import STORE_FILE
 from desktop_rlhf.workbench.messages import (
     Command,
     EngineFailed,
@@ -41,6 +42,9 @@ from desktop_rlhf.workbench.messages import (
     StartRun,
 )
 from desktop_rlhf.workbench.progress import Pace
+
+LONGEST_IMPORT_S = 600.0
+"""For so long a file that is being taken in may keep everybody from writing to the store. A run waits, and goes on."""
 
 FEWEST_WAITING = 2  # groups: one that is judged and one for afterwards
 MOST_PIECES = 8
@@ -193,7 +197,7 @@ class Engine:
     def _load(self) -> Bench:
         self._say(ModelLoading("Starting the engine…"))
         began = time.monotonic()
-        store = Store.open(self._path / "project.sqlite")
+        store = Store.open(self._path / STORE_FILE, patience_s=LONGEST_IMPORT_S)
         try:
             info = store.info()
             folder = base_model_folder(info.base_model)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 from uuid import uuid4
 
 from desktop_rlhf.comparisons.modes import PAIRWISE
@@ -16,11 +17,18 @@ from desktop_rlhf.records.prompts import Prompt
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.views import ImportReport, LeftOut
 
+Watch: TypeAlias = Callable[[int], None]
+"""Is told of every row, by its number, that it will be taken now; what it raises breaks off."""
+
 LINES_NAMED = 5
 """How many of the rows that were left out for one reason are named by their lines."""
 
 
-def take_in(store: Store, rows: Iterable[Meaning]) -> ImportReport:
+def unwatched(number: int) -> None:
+    """Nobody looks on."""
+
+
+def take_in(store: Store, rows: Iterable[Meaning], watch: Watch = unwatched) -> ImportReport:
     """Store what the rows of a file say as they are read, or nothing when that breaks off.
 
     What stands there already, from this file or before it, is passed over.
@@ -28,7 +36,8 @@ def take_in(store: Store, rows: Iterable[Meaning]) -> ImportReport:
     came: Counter[str] = Counter()
     lines: dict[str, list[int]] = defaultdict(list)
     with store.transaction():
-        for row in rows:
+        for number, row in enumerate(rows, start=1):
+            watch(number)
             if isinstance(row, UnusableRow):
                 lines[row.why].append(row.line)
             else:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from desktop_rlhf.records.errors import ProjectBusyError, ProjectError
+from desktop_rlhf.workbench.folder import LOCK_FILE
 
 
 class ProjectLock:
@@ -22,7 +23,7 @@ class ProjectLock:
 
     def __init__(self, project_path: Path) -> None:
         try:
-            self._file = os.open(project_path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self._file = os.open(project_path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise ProjectError(
                 f"“{project_path}” cannot be written to: {error.strerror}.", "Choose a folder that is yours."

@@ -10,14 +10,13 @@ from desktop_rlhf.adapters.base_models import base_model_folder
 from desktop_rlhf.adapters.download import downloaded
 from desktop_rlhf.adapters.folders import check_model_folder, hash_model_folder, holds_checkpoint
 from desktop_rlhf.adapters.starter import starter_model_ready
-from desktop_rlhf.comparisons.modes import PAIRWISE, RANKING, check_judgement, mode_for
-from desktop_rlhf.comparisons.single import DEMONSTRATION, SINGLE
+from desktop_rlhf.comparisons.modes import check_judgement, mode_for
+from desktop_rlhf.prompts import starter
 from desktop_rlhf.prompts.files import read_file
 from desktop_rlhf.prompts.keys import prompt_key
-from desktop_rlhf.prompts.starter import starter_prompts
-from desktop_rlhf.records.adapters import LONGEST_NAME, Adapter, AdapterKind
+from desktop_rlhf.records.adapters import Adapter, AdapterKind, name_beside
 from desktop_rlhf.records.comparisons import Comparison, Outcome
-from desktop_rlhf.records.errors import BadInputError, ModelFolderError, ProjectBusyError, ProjectError
+from desktop_rlhf.records.errors import ModelFolderError, ProjectBusyError, ProjectError
 from desktop_rlhf.records.project import ProjectInfo
 from desktop_rlhf.records.prompts import Prompt, Split
 from desktop_rlhf.records.runs import Run, RunStatus
@@ -31,13 +30,10 @@ from desktop_rlhf.store.clock import now
 from desktop_rlhf.store.connection import translated
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.exported import EXPORTS, copy_adapter, writing
-from desktop_rlhf.workbench.imported import take_in
+from desktop_rlhf.workbench.folder import CHECKPOINTS_FOLDER, STORE_FILE, begin_folder, clear_folder
+from desktop_rlhf.workbench.imported import Watch, take_in, unwatched
 from desktop_rlhf.workbench.lock import ProjectLock
 from desktop_rlhf.workbench.views import ImportReport, LabelCounts, MatchShowing, Showing, Sources
-
-STORE_FILE = "project.sqlite"
-ADAPTERS_FOLDER = "adapters"
-CHECKPOINTS_FOLDER = "checkpoints"
 
 
 class Project:
@@ -85,21 +81,16 @@ class Project:
             labeller=labeller,
             created_at=now(),
         )
-        try:
-            if path.exists() and any(entry.name != ".lock" for entry in path.iterdir()):
-                raise ProjectError(f"The folder “{path}” is not empty.", "Choose a new folder.")
-            (path / ADAPTERS_FOLDER).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ProjectError(f"The folder “{path}” cannot be made: {error.strerror}.", "Choose another.") from error
+        begin_folder(path)
         lock = ProjectLock(path)
         try:
             store = Store.create(path / STORE_FILE, info)
             project = cls(path, store, lock)
             if starter_prompts:
-                project._add_starter_prompts()
+                store.prompts.add([(prompt, prompt_key(prompt)) for prompt in starter.starter_prompts()])
         except BaseException:
             lock.release()
-            _clear(path)
+            clear_folder(path)
             raise
         return project
 
@@ -156,21 +147,23 @@ class Project:
         """Whether there is any, of whatever split."""
         return self._store.prompts.count() > 0
 
-    def _add_starter_prompts(self) -> None:
-        self._store.prompts.add([(prompt, prompt_key(prompt)) for prompt in starter_prompts()])
-
-    def import_file(self, path: Path, split: Split = Split.TRAIN) -> ImportReport:
+    def import_file(self, path: Path, split: Split = Split.TRAIN, watch: Watch = unwatched) -> ImportReport:
         """Take in prompts, and what was said of their completions, from a TXT, CSV or JSONL file, in one transaction.
 
-        Preferences that prefer nothing are left out and told of; a row that is wrong has the whole file refused.
+        Preferences that prefer nothing are left out and told of; a row that is wrong has the whole file refused. It is
+        for any thread, having a connection of its own; whoever writes to the project meanwhile waits for its end.
 
         Raises:
-            BadInputError: the file cannot be read; the project is as it was.
+            BadInputError: the file cannot be read; the project is as it was, as when ``watch`` raises something.
         """
-        return take_in(self._store, read_file(path, split))
+        store = Store.open(self.path / STORE_FILE)
+        try:
+            return take_in(store, read_file(path, split), watch)
+        finally:
+            store.close()
 
     def export(self, what: str, path: Path) -> int:
-        """Write all of one kind to a file; gives how many.
+        """Write all of one kind, as it stands at one moment, to a file; gives how many. On any thread, as an import.
 
         - ``prompts``:        TXT, CSV or JSONL by the file's ending.
         - ``comparisons``:    every pair that they imply, as TRL's conversational preference JSONL.
@@ -183,8 +176,12 @@ class Project:
             BadInputError: the file's ending does not suit.
             DiskFullError: it could not be written.
         """
-        with writing(path):
-            return EXPORTS[what](self._store, path)
+        store = Store.open_to_read(self.path / STORE_FILE)
+        try:
+            with writing(path):
+                return EXPORTS[what](store, path)
+        finally:
+            store.close()
 
     def export_adapter(self, adapter_id: str, path: Path) -> None:
         """Copy an adapter's folder, which PEFT loads onto the base model, to a new folder.
@@ -274,20 +271,8 @@ class Project:
         return self._store.comparisons.all()
 
     def label_counts(self) -> LabelCounts:
-        counts = self._store.comparisons.counts()
-        side_by_side = {
-            outcome: sum(counts.get((mode, outcome), 0) for mode in (PAIRWISE, RANKING)) for outcome in Outcome
-        }
-        return LabelCounts(
-            ranked=side_by_side[Outcome.RANKED],
-            ties=side_by_side[Outcome.TIE],
-            both_bad=side_by_side[Outcome.BOTH_BAD],
-            skipped=side_by_side[Outcome.SKIPPED],
-            flagged=self._store.comparisons.flagged(),
-            waiting=self._store.completions.waiting(),
-            demonstrations=counts.get((DEMONSTRATION, Outcome.RANKED), 0),
-            good=counts.get((SINGLE, Outcome.RANKED), 0),
-            bad=counts.get((SINGLE, Outcome.BOTH_BAD), 0),
+        return LabelCounts.of(
+            self._store.comparisons.counts(), self._store.comparisons.flagged(), self._store.completions.waiting()
         )
 
     # Training
@@ -306,12 +291,8 @@ class Project:
         Raises:
             BadInputError: the name is empty, too long, or another adapter's.
         """
-        name = name.strip()
-        if not 0 < len(name) <= LONGEST_NAME:
-            raise BadInputError(f"An adapter's name has 1 to {LONGEST_NAME} characters.", "Write another one.")
-        if any(other.name == name and other.id != adapter_id for other in self.adapters()):
-            raise BadInputError(f"Another adapter is called “{name}” already.", "Choose another name.")
-        self._store.adapters.rename(adapter_id, name)
+        others = [adapter.name for adapter in self.adapters() if adapter.id != adapter_id]
+        self._store.adapters.rename(adapter_id, name_beside(others, name))
 
     @property
     def has_reward_model(self) -> bool:
@@ -351,8 +332,7 @@ class Project:
 
     def sources(self, run: Run) -> Sources:
         """What the run learned from, by kind."""
-        demonstrations, judgements = run.judgements.get(DEMONSTRATION, 0), run.judgements.get(SINGLE, 0)
-        return Sources(sum(run.judgements.values()) - demonstrations - judgements, demonstrations, judgements)
+        return Sources.of(run.judgements)
 
     def metrics(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
         """Every curve of a run: (step, value) by step."""
@@ -417,11 +397,3 @@ class Project:
 
     def win_rate(self, side_by_side_id: str) -> WinRate:
         return self._store.side_by_sides.win_rate(side_by_side_id)
-
-
-def _clear(path: Path) -> None:
-    """Take away what the making of a project left when it was broken off."""
-    for name in (STORE_FILE, f"{STORE_FILE}-wal", f"{STORE_FILE}-shm", ".lock"):
-        (path / name).unlink(missing_ok=True)
-    (path / ADAPTERS_FOLDER).rmdir()
-    path.rmdir()

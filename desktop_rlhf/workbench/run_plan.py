@@ -19,9 +19,9 @@ from desktop_rlhf.runs.learned import Reason
 from desktop_rlhf.runs.spec import AlgorithmSpec, Value, with_settings
 from desktop_rlhf.store.clock import now
 from desktop_rlhf.workbench.algorithms import spec_named
+from desktop_rlhf.workbench.folder import ADAPTERS_FOLDER, CHECKPOINTS_FOLDER
 from desktop_rlhf.workbench.jobs import Bench
 from desktop_rlhf.workbench.messages import EstimateRun, ResumeRun, StartRun
-from desktop_rlhf.workbench.project import ADAPTERS_FOLDER, CHECKPOINTS_FOLDER
 from desktop_rlhf.workbench.provenance import provenance
 from desktop_rlhf.workbench.training_data import LeftOut, training_groups, training_judgements
 

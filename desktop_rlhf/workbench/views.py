@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from desktop_rlhf.comparisons.modes import PAIRWISE, RANKING
+from desktop_rlhf.comparisons.single import DEMONSTRATION, SINGLE
+from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.prompts import Prompt
 from desktop_rlhf.records.verdicts import Match
@@ -53,6 +57,24 @@ class LabelCounts:
     demonstrations: int = 0
     good: int = 0
     bad: int = 0
+
+    @classmethod
+    def of(cls, counts: Mapping[tuple[str, Outcome], int], flagged: int, waiting: int) -> LabelCounts:
+        """By mode and outcome."""
+        side_by_side = {
+            outcome: sum(counts.get((mode, outcome), 0) for mode in (PAIRWISE, RANKING)) for outcome in Outcome
+        }
+        return cls(
+            ranked=side_by_side[Outcome.RANKED],
+            ties=side_by_side[Outcome.TIE],
+            both_bad=side_by_side[Outcome.BOTH_BAD],
+            skipped=side_by_side[Outcome.SKIPPED],
+            flagged=flagged,
+            waiting=waiting,
+            demonstrations=counts.get((DEMONSTRATION, Outcome.RANKED), 0),
+            good=counts.get((SINGLE, Outcome.RANKED), 0),
+            bad=counts.get((SINGLE, Outcome.BOTH_BAD), 0),
+        )
 
     @property
     def with_good(self) -> int:
@@ -124,3 +146,9 @@ class Sources:
     comparisons: int
     demonstrations: int
     judgements: int
+
+    @classmethod
+    def of(cls, judgements: Mapping[str, int]) -> Sources:
+        """By mode."""
+        demonstrations, single = judgements.get(DEMONSTRATION, 0), judgements.get(SINGLE, 0)
+        return cls(sum(judgements.values()) - demonstrations - single, demonstrations, single)

@@ -18,7 +18,8 @@ from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
 from desktop_rlhf.runs.events import SampleShown
 from desktop_rlhf.store.store import Store
-from desktop_rlhf.workbench.project import STORE_FILE, Project
+from desktop_rlhf.workbench.folder import STORE_FILE
+from desktop_rlhf.workbench.project import Project
 
 
 @pytest.fixture(autouse=True)

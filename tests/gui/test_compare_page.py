@@ -14,8 +14,8 @@ from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.records.runs import Run, RunStatus
 from desktop_rlhf.records.verdicts import SAME_TEXT, Match, Verdict, Winner, WinRate, wilson
 from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.folder import STORE_FILE
 from desktop_rlhf.workbench.messages import EngineFailed, JobEnded, JobProgressed, MatchReady
-from desktop_rlhf.workbench.project import STORE_FILE
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.errors import DiskFullError
 from desktop_rlhf.records.runs import Run, RunStatus
 from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.folder import STORE_FILE
 from desktop_rlhf.workbench.messages import (
     CompletionsReady,
     EngineFailed,
@@ -25,7 +26,6 @@ from desktop_rlhf.workbench.messages import (
     PromptPassedOver,
     SampleGroups,
 )
-from desktop_rlhf.workbench.project import STORE_FILE
 
 KEY = Qt.Key
 

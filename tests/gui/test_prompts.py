@@ -7,6 +7,7 @@ import json
 import pytest
 from PySide6.QtWidgets import QComboBox, QFileDialog, QLabel, QLineEdit, QPlainTextEdit, QPushButton, QTableView
 
+from desktop_rlhf.gui.bridge.awaited import BrokenOffError, Watch
 from desktop_rlhf.gui.pages.prompts import PromptsPage
 from desktop_rlhf.records.prompts import Split
 
@@ -114,6 +115,18 @@ def test_that_demonstrations_and_judged_completions_are_counted(open_page, empty
     assert text_of(page, "prompts-toast") == f"Imported: {came}."
     assert text_of(page, "prompts-single") == "To learn from: 1 demonstration and 2 judged completions."
     assert text_of(page, "prompts-count") == "1 prompt · 0 held out"
+
+
+def broken_off() -> None:
+    raise BrokenOffError
+
+
+def test_that_an_import_that_is_broken_off_takes_nothing_and_says_so(open_page, empty_project, tmp_path, monkeypatch):
+    page = open_page(empty_project)
+    monkeypatch.setattr(Watch, "__call__", lambda self, row: broken_off() if row == 3 else None)
+    page.import_file(write(tmp_path, "One\nTwo\nThree\n"))
+    assert text_of(page, "prompts-toast") == "The import was broken off; nothing of it was taken."
+    assert empty_project.prompts() == []
 
 
 def test_that_rows_that_were_left_out_are_told_of_until_the_next_import(open_page, empty_project, tmp_path):

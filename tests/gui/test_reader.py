@@ -14,8 +14,8 @@ from desktop_rlhf.policy.dpo.spec import DpoSpec
 from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
 from desktop_rlhf.runs.events import StepTaken
 from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.folder import STORE_FILE
 from desktop_rlhf.workbench.messages import RunSaid
-from desktop_rlhf.workbench.project import STORE_FILE
 
 STEPS = 25
 NAMES = tuple(metric.name for metric in DpoSpec.metrics)

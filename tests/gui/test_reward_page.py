@@ -13,8 +13,8 @@ from desktop_rlhf.reward.calibration import Scored, report_on
 from desktop_rlhf.reward.spec import FEWEST_COMPARISONS, RewardSpec
 from desktop_rlhf.runs.events import Noted, StepTaken
 from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.folder import STORE_FILE
 from desktop_rlhf.workbench.messages import JobEnded, JobProgressed, JobStarted, RunSaid
-from desktop_rlhf.workbench.project import STORE_FILE
 
 
 def report_of(right: int, n: int, longer: float = 0.5) -> dict[str, object]:

@@ -14,7 +14,7 @@ from desktop_rlhf.records.verdicts import wilson
 from desktop_rlhf.runs.events import SampleShown
 from desktop_rlhf.runs.learned import Learned, Reason
 from desktop_rlhf.store.store import Store
-from desktop_rlhf.workbench.project import STORE_FILE
+from desktop_rlhf.workbench.folder import STORE_FILE
 
 HASH = "5eed" * 16
 

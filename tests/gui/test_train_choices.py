@@ -12,7 +12,7 @@ from desktop_rlhf.records.runs import Run
 from desktop_rlhf.records.verdicts import wilson
 from desktop_rlhf.runs.spec import with_settings
 from desktop_rlhf.store.store import Store
-from desktop_rlhf.workbench.project import STORE_FILE
+from desktop_rlhf.workbench.folder import STORE_FILE
 
 from .test_train_page import choose
 

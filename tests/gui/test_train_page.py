@@ -17,6 +17,7 @@ from desktop_rlhf.records.runs import MetricPoint, Run, RunStatus
 from desktop_rlhf.runs.events import Noted, SampleShown, StepTaken
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.algorithms import TRAINABLE
+from desktop_rlhf.workbench.folder import STORE_FILE
 from desktop_rlhf.workbench.messages import (
     EngineFailed,
     JobEnded,
@@ -27,7 +28,6 @@ from desktop_rlhf.workbench.messages import (
     ResumeRun,
     RunSaid,
 )
-from desktop_rlhf.workbench.project import STORE_FILE
 
 
 @pytest.fixture

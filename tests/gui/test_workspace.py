@@ -10,7 +10,7 @@ from desktop_rlhf.gui.window import MainWindow
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.runs import Run
 from desktop_rlhf.store.store import Store
-from desktop_rlhf.workbench.project import STORE_FILE
+from desktop_rlhf.workbench.folder import STORE_FILE
 
 from .test_shell import click, text_of
 

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.store.store import Store
-from desktop_rlhf.workbench.project import STORE_FILE, Project
+from desktop_rlhf.workbench.folder import STORE_FILE
+from desktop_rlhf.workbench.project import Project
 
 HERE = Path(__file__).parent
 KILLS = 12

@@ -11,7 +11,7 @@ from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.errors import BadInputError, DiskFullError, ModelFolderError
 from desktop_rlhf.records.runs import Run
 from desktop_rlhf.store.store import Store
-from desktop_rlhf.workbench.project import STORE_FILE
+from desktop_rlhf.workbench.folder import STORE_FILE
 
 FILES = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"weights"}
 

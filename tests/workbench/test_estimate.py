@@ -18,6 +18,7 @@ from desktop_rlhf.workbench import estimate_job, memory, training_job
 from desktop_rlhf.workbench.algorithms import TRAINABLE
 from desktop_rlhf.workbench.estimate_job import estimate
 from desktop_rlhf.workbench.estimated import Estimate
+from desktop_rlhf.workbench.folder import STORE_FILE
 from desktop_rlhf.workbench.jobs import Bench
 from desktop_rlhf.workbench.messages import (
     CompletionsReady,
@@ -30,7 +31,6 @@ from desktop_rlhf.workbench.messages import (
     StartRun,
 )
 from desktop_rlhf.workbench.progress import Pace
-from desktop_rlhf.workbench.project import STORE_FILE
 from desktop_rlhf.workbench.training_data import training_groups
 
 SMALL = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2}

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import pytest
 
 from desktop_rlhf.prompts.files import read_file
 from desktop_rlhf.records.errors import BadInputError
+from desktop_rlhf.records.runs import RunStatus
+from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.engine import Engine
 from desktop_rlhf.workbench.imported import LINES_NAMED, take_in
+from desktop_rlhf.workbench.messages import JobEnded, JobStarted, News, StartRun
 from desktop_rlhf.workbench.views import LeftOut
 
 
@@ -79,3 +85,40 @@ def test_that_a_wrong_row_at_the_end_takes_back_all_that_came_before_it(project,
         project.import_file(path)
     assert (project.prompts(), project.comparisons()) == before
     assert project.import_file(write(dialogues("Yes.", "No."))).comparisons == 1
+
+
+def test_that_an_import_that_is_broken_off_takes_nothing(project, write) -> None:
+    class EnoughError(Exception):
+        pass
+
+    def watch(row: int) -> None:
+        if row == 2:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        project.import_file(write({"prompt": "new"}, {"prompt": "newer"}), watch=watch)
+    assert not any(prompt.text == "new" for prompt in project.prompts())
+
+
+def test_that_a_run_waits_for_an_import_and_goes_on(labelled, work, write, monkeypatch) -> None:
+    """The import keeps the run from writing for far longer than another connection would wait."""
+    for opening in (Store.__init__, Store.open.__func__):
+        monkeypatch.setitem(opening.__kwdefaults__, "patience_s", 0.01)
+    imports = []
+
+    def take_long(row: int) -> None:
+        holding.set()
+        time.sleep(0.5)
+
+    def meanwhile(_engine: Engine, news: News) -> None:
+        if isinstance(news, JobStarted) and not imports:
+            path = write({"prompt": "new"})
+            imports.append(threading.Thread(target=labelled.import_file, args=(path,), kwargs={"watch": take_long}))
+            imports[0].start()
+            assert holding.wait(60)
+
+    holding = threading.Event()
+    said = work(StartRun("run", "dpo", {"lora_rank": 4}), meanwhile=meanwhile)
+    imports[0].join(60)
+    assert [news.status for news in said if isinstance(news, JobEnded)] == [RunStatus.COMPLETED]
+    assert any(prompt.text == "new" for prompt in labelled.prompts())

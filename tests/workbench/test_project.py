@@ -13,7 +13,8 @@ from desktop_rlhf.records.errors import BadInputError, DiskFullError, ModelFolde
 from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.records.runs import Run, RunStatus
 from desktop_rlhf.store.store import Store
-from desktop_rlhf.workbench.project import STORE_FILE, Project
+from desktop_rlhf.workbench.folder import STORE_FILE
+from desktop_rlhf.workbench.project import Project
 
 
 def test_that_a_shown_order_is_shuffled_kept_and_stored(project, work, sampling) -> None:

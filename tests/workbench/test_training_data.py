@@ -15,8 +15,8 @@ from desktop_rlhf.records.runs import RunStatus
 from desktop_rlhf.runs.events import StepTaken
 from desktop_rlhf.runs.learned import Learned, Reason
 from desktop_rlhf.store.store import Store
+from desktop_rlhf.workbench.folder import STORE_FILE
 from desktop_rlhf.workbench.messages import JobEnded, ResumeRun, RunSaid, StartRun
-from desktop_rlhf.workbench.project import STORE_FILE
 from desktop_rlhf.workbench.training_data import training_groups
 
 

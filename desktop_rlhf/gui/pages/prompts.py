@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
@@ -17,6 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from desktop_rlhf.gui.bridge.awaited import BrokenOffError, Watch, awaited
 from desktop_rlhf.gui.bridge.engine_thread import EngineHandle
 from desktop_rlhf.gui.curves.wording import counted, listed
 from desktop_rlhf.gui.widgets.banner import Banner
@@ -207,8 +209,13 @@ class PromptsPage(QWidget):
     def import_file(self, path: Path, split: Split = Split.TRAIN) -> None:
         """Import a file and say what it brought and what of it was left out, or why nothing was taken."""
         self._left_out.hide()
+        watch = Watch()
+        take = partial(self._project.import_file, path, split, watch)
         try:
-            report = self._project.import_file(path, split)
+            report = awaited(self, f"Importing “{path.name}”…", take, watch)
+        except BrokenOffError:
+            self._toast.say("The import was broken off; nothing of it was taken.")
+            return
         except WorldError as error:
             self._banner.show_error(error)
             return

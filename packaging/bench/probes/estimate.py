@@ -26,6 +26,7 @@ from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.store.store import Store
 from desktop_rlhf.workbench.engine import Engine
 from desktop_rlhf.workbench.estimated import Estimate
+from desktop_rlhf.workbench.folder import STORE_FILE
 from desktop_rlhf.workbench.memory import peak_mb, reset_peak
 from desktop_rlhf.workbench.messages import (
     Command,
@@ -37,7 +38,6 @@ from desktop_rlhf.workbench.messages import (
     RunEstimated,
     StartRun,
 )
-from desktop_rlhf.workbench.project import STORE_FILE
 
 JUDGED, FEW = 96, 16
 WORDS_A_TOKEN = 0.75

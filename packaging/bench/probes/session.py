@@ -25,7 +25,8 @@ from desktop_rlhf.records.comparisons import Comparison, Outcome
 from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.prompts import Split
 from desktop_rlhf.store.store import Store
-from desktop_rlhf.workbench.project import STORE_FILE, Project
+from desktop_rlhf.workbench.folder import STORE_FILE
+from desktop_rlhf.workbench.project import Project
 
 JUDGED, WAITING = 48, 300
 TICK_MS, KEY_EVERY_S = 16, 1.0
