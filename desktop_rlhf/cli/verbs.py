@@ -28,6 +28,7 @@ from desktop_rlhf.workbench.messages import (
     EstimateRun,
     JobEnded,
     News,
+    PromptPassedOver,
     ResumeRun,
     RunEstimated,
     SampleGroups,
@@ -91,6 +92,7 @@ def sample(arguments: argparse.Namespace) -> Result:
             raise NotEnoughDataError("The project has no prompts to sample for.", "Import some first.")
         before = project.label_counts().waiting
         seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
+        said: list[News] = []
         ending = work(
             project,
             SampleGroups(
@@ -101,10 +103,15 @@ def sample(arguments: argparse.Namespace) -> Result:
                 sampler=_sampler(arguments),
                 seed=seed,
             ),
+            said.append,
         )
         waiting = project.label_counts().waiting
+    passed_over = sum(isinstance(news, PromptPassedOver) for news in said)
     data = {"status": ending.status, "groups": waiting - before, "waiting": waiting, "seed": seed}
-    return Result(f"{waiting - before} groups sampled; {waiting} wait to be labelled.", data)
+    text = f"{waiting - before} groups sampled; {waiting} wait to be labelled."
+    if passed_over:
+        text += f" Prompts passed over, whose completions read the same each time they were drawn: {passed_over}."
+    return Result(text, data | {"passed_over": passed_over})
 
 
 def label(arguments: argparse.Namespace) -> Result:
@@ -238,6 +245,7 @@ def compare(arguments: argparse.Namespace) -> Result:
         "wins": rate.wins,
         "losses": rate.losses,
         "ties": rate.ties,
+        "same": rate.same,
         "side_by_side_id": pair.id,
         "status": ending.status,
     }

@@ -168,6 +168,11 @@ def test_that_sampling_again_writes_other_completions_and_a_seed_the_same(projec
     assert texts[2] == texts[3]
 
 
+def test_that_prompts_whose_completions_read_the_same_are_counted(project, verb) -> None:
+    status, answer = verb("sample", project, "--prompts", 3, "--max-new-tokens", 2, "--temperature", 0)
+    assert (status, answer["groups"], answer["waiting"], answer["passed_over"]) == (0, 0, 0, 3)
+
+
 @pytest.mark.parametrize("temperature", ["nan", "inf", "-1"])
 def test_that_a_temperature_that_is_none_is_a_clear_error(project, verb, temperature) -> None:
     status, answer = verb("sample", project, f"--temperature={temperature}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from desktop_rlhf.prompts import starter
 from desktop_rlhf.records.adapters import Adapter, AdapterKind
 from desktop_rlhf.records.comparisons import Outcome
 from desktop_rlhf.records.errors import BadInputError, DiskFullError, ModelFolderError, ProjectBusyError, ProjectError
@@ -132,7 +133,7 @@ def test_that_a_project_whose_making_breaks_off_leaves_nothing(
     def full(*_):
         raise DiskFullError("There is no room left.")
 
-    monkeypatch.setattr(Project, "_add_starter_prompts", full)
+    monkeypatch.setattr(starter, "starter_prompts", full)
     with pytest.raises(DiskFullError):
         Project.create(tmp_path / "new", base_model=str(tiny_model_path))
     assert not (tmp_path / "new").exists()
