@@ -126,7 +126,7 @@ class Workspace(QWidget):
         self._until_begin.timeout.connect(self._begin)
         self._until_begin.start()
         self.page("label")  # it has the engine write ahead, whatever page is open
-        self.show_page("label" if project.has_prompts else "prompts")
+        self.show_page("label" if project.prompt_count else "prompts")
 
     def paintEvent(self, event: QPaintEvent) -> None:
         if not self._painted:

@@ -143,9 +143,9 @@ class Project:
         return self._store.prompts.all(split)
 
     @property
-    def has_prompts(self) -> bool:
-        """Whether there is any, of whatever split."""
-        return self._store.prompts.count() > 0
+    def prompt_count(self) -> int:
+        """How many there are, of whatever split; none is ever changed or taken away."""
+        return self._store.prompts.count()
 
     def import_file(self, path: Path, split: Split = Split.TRAIN, watch: Watch = unwatched) -> ImportReport:
         """Take in prompts, and what was said of their completions, from a TXT, CSV or JSONL file, in one transaction.

@@ -117,6 +117,19 @@ def test_that_demonstrations_and_judged_completions_are_counted(open_page, empty
     assert text_of(page, "prompts-count") == "1 prompt · 0 held out"
 
 
+def test_that_prompts_are_read_again_where_others_came_and_else_not(open_page, empty_project, tmp_path, monkeypatch):
+    empty_project.import_file(write(tmp_path, "One\n"))
+    page = open_page(empty_project)
+    read, found = [], empty_project.prompts
+    monkeypatch.setattr(empty_project, "prompts", lambda: read.append(1) or found())
+    page.refresh()
+    assert read == []
+    empty_project.import_file(write(tmp_path, "Two\n"))
+    page.refresh()
+    assert read == [1]
+    assert text_of(page, "prompts-count") == "2 prompts · 0 held out"
+
+
 def broken_off() -> None:
     raise BrokenOffError
 

@@ -184,12 +184,14 @@ class PromptsPage(QWidget):
         )
 
     def refresh(self) -> None:
-        """Read the prompts again; search and filters stay."""
-        self._all = self._project.prompts()
+        """Read the prompts again, where others came; search and filters stay."""
         counts = self._project.label_counts()
         single = _counted(counts.demonstrations, counts.good + counts.bad)
         self._single.setText(f"To learn from: {listed(single)}." if single else "")
         self._single.setVisible(bool(single))
+        if len(self._all) == self._project.prompt_count > 0:
+            return
+        self._all = self._project.prompts()
         tags = sorted({tag for prompt in self._all for tag in prompt.tags})
         fill(self._tag, [("Any tag", None), *((tag, tag) for tag in tags)])
         self._tag.setVisible(bool(tags))
