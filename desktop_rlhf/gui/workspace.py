@@ -166,6 +166,7 @@ class Workspace(QWidget):
         page = self.page(name)
         self._rail.mark(name)
         self._stack.setCurrentWidget(page)
+        self._notice.hide()  # it was of what the person did before
         page.refresh()
         page.setFocus()
 

@@ -122,6 +122,10 @@ def test_that_an_adapter_is_renamed_to_what_is_asked_for(with_adapter, monkeypat
     assert page.chain.text().startswith("the base → kind")
     click(with_adapter, "runs-rename")
     assert "1 to 60 characters" in text_of(with_adapter, "workspace-banner-sentence")
+    banner = with_adapter.findChild(QWidget, "workspace-banner")
+    assert not banner.isHidden()
+    with_adapter.workspace.show_page("label")
+    assert banner.isHidden()
     assert asked == ["short/kind", "kind"]
 
 
