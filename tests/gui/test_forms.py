@@ -119,6 +119,13 @@ def test_that_advanced_settings_are_folded_until_asked_for_or_wrong(form):
     assert editor(form, "wind").isVisible()
 
 
+def test_that_the_keyboard_stays_at_a_heading_that_folds_what_it_was_in(form):
+    form.advanced.unfold.click()
+    editor(form, "wind").setFocus()
+    form.advanced.unfold.click()
+    assert form.window().focusWidget() is form.advanced.unfold
+
+
 def test_that_help_unit_and_source_are_there_for_eye_and_ear(form):
     tip = editor(form, "rate").toolTip()
     assert "How fast." in tip

@@ -115,5 +115,8 @@ class Folded(QWidget):
         column.addWidget(self._inside)
 
     def _fold(self, shown: bool) -> None:
+        focused = self.window().focusWidget()
+        if not shown and focused is not None and self._inside.isAncestorOf(focused):
+            self.unfold.setFocus()  # else whatever comes next has it, and the page jumps there
         self._inside.setVisible(shown)
         self.unfold.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
