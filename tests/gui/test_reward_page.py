@@ -156,6 +156,14 @@ def test_that_a_stored_run_is_shown_again_after_a_restart(page, add_run):
     assert "n = 41" in listed[0]
 
 
+def test_that_a_run_that_measured_nothing_leaves_what_was_measured_before(page, add_run):
+    add_run("run", report_of(33, 41))
+    add_run("later", {}, RunStatus.STOPPED)
+    page.refresh()
+    assert page.result.number.text() == "80 %"
+    assert page.result.isVisible()
+
+
 def test_that_the_page_counts_comparisons_everywhere_and_says_how_many_pairs_they_make(page, add_run):
     ranking = Scored((1.0, 0.5, 0.0), (5, 5, 5), ((0, 1), (0, 2), (1, 2)))
     pair = Scored((1.0, 0.0), (5, 5), ((0, 1),))

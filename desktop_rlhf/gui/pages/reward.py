@@ -78,13 +78,14 @@ class RewardPage(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Count the comparisons again and show the newest run."""
+        """Count the comparisons again, and show the newest run and what the newest model was measured to be."""
         self._offer()
         runs = [run for run in self._project.runs() if run.algorithm == RewardSpec.name]
         if not self.run.busy and runs and runs[0].id != self.run.run_id:
             self.run.show_stored(self._project, runs[0], RewardSpec)
         if not self.run.busy and runs:
-            self._show_report(runs[0].report)
+            # A run that was stopped before it measured says nothing of the model that there is.
+            self._show_report(next((run.report for run in runs if run.report), {}))
         self._list_models({run.id: run for run in runs})
 
     def resume_run(self, run_id: str) -> None:
