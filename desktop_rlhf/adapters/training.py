@@ -13,6 +13,7 @@ from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
 from desktop_rlhf.records.completions import Completion
 from desktop_rlhf.records.prompts import Prompt
 from desktop_rlhf.runs.learned import Learned, Reason, sifted
+from desktop_rlhf.runs.stop import NEVER, StopToken
 
 Example: TypeAlias = tuple[list[int], list[int]]
 """A prompt's ids and those of one completion."""
@@ -74,12 +75,19 @@ def ids_of(model: ResidentModel, completion: Completion) -> list[int]:
 
 
 def fitting(
-    model: ResidentModel, judged: Sequence[Judged], max_length: int, before: Mapping[Reason, int] | None = None
+    model: ResidentModel,
+    judged: Sequence[Judged],
+    max_length: int,
+    before: Mapping[Reason, int] | None = None,
+    stop: StopToken = NEVER,
 ) -> tuple[tuple[Judged, ...], Learned]:
     """Those whose prompt and longest completion fit into ``max_length`` tokens, and the count.
 
     Args:
         before: what was left out already.
+
+    Raises:
+        StoppedError: ``stop`` was requested; of very many it takes long to read them all into tokens.
     """
     limit = min(max_length, model.longest)
 
@@ -90,7 +98,7 @@ def fitting(
         longest = max(len(ids_of(model, completion)) for completion in _completions(one))
         return Reason.TOO_LONG if prompt + longest > limit else None
 
-    kept, learned = sifted(judged, lambda one: one.comparison_id, why, before or {})
+    kept, learned = sifted(judged, lambda one: one.comparison_id, why, before or {}, stop)
     cut = {(one.prompt.id, c.text) for one in kept for c in _completions(one) if not c.ended}
     single = any(isinstance(one, JudgedCompletion) for one in judged)
     return kept, replace(learned, cut=len(cut), what="judgement" if single else "comparison")

@@ -102,7 +102,7 @@ def learn(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken, learner: L
     if not inputs.prompts:
         raise NotEnoughDataError(f"{spec.title} needs prompts to write to, and there is none.", "Import some.")
     model = inputs.model
-    usable, learned = usable_prompts(spec, model, inputs.prompts, inputs.left_out)
+    usable, learned = usable_prompts(spec, model, inputs.prompts, inputs.left_out, stop)
     if not usable:
         raise NotEnoughDataError(
             f"No prompt leaves room for {spec.max_new_tokens} tokens.{learned.why}",

@@ -32,7 +32,7 @@ from desktop_rlhf.reward.model import RewardModel
 from desktop_rlhf.runs.events import Progressed
 from desktop_rlhf.runs.learned import Learned, Reason, sifted
 from desktop_rlhf.runs.seeds import derive_seed
-from desktop_rlhf.runs.stop import StopToken
+from desktop_rlhf.runs.stop import NEVER, StopToken
 
 LOWEST_KL = -0.5  # nats; a mean closer to 0 is not worth an alarm
 MOST_TOKENS = 192
@@ -127,7 +127,11 @@ def evaluate(
 
 
 def usable_prompts(
-    spec: RolloutSpec, model: ResidentModel, prompts: Sequence[Prompt], before: Mapping[Reason, int]
+    spec: RolloutSpec,
+    model: ResidentModel,
+    prompts: Sequence[Prompt],
+    before: Mapping[Reason, int],
+    stop: StopToken = NEVER,
 ) -> tuple[tuple[Prompt, ...], Learned]:
     """The prompts that leave room for a whole completion, and their count; ``before`` was left out already."""
     room = min(spec.max_length, model.longest) - spec.max_new_tokens
@@ -135,7 +139,7 @@ def usable_prompts(
     def why(prompt: Prompt) -> Reason | None:
         return Reason.NO_ROOM if len(model.prompt_ids(prompt.messages)) > room else None
 
-    usable, learned = sifted(prompts, lambda prompt: prompt.id, why, before)
+    usable, learned = sifted(prompts, lambda prompt: prompt.id, why, before, stop)
     return usable, dataclasses.replace(learned, what="prompt")
 
 

@@ -38,7 +38,7 @@ def train(spec: RewardSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator
         NotFiniteError: the trained model's scores are NaN or infinite.
     """
     model = inputs.model
-    groups, learned = fitting(model, inputs.groups, spec.max_length, inputs.left_out)
+    groups, learned = fitting(model, inputs.groups, spec.max_length, inputs.left_out, stop)
     if len(groups) < FEWEST_COMPARISONS:
         raise NotEnoughDataError(
             f"A reward model needs at least {FEWEST_COMPARISONS} comparisons with a winner; there are {len(groups)}."

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from desktop_rlhf.runs.events import Noted
+from desktop_rlhf.runs.stop import NEVER, StopToken
 
 T = TypeVar("T")
 
@@ -114,7 +115,11 @@ class Learned:
 
 
 def sifted(
-    examples: Iterable[T], name: Callable[[T], str], why: Callable[[T], Reason | None], before: Mapping[Reason, int]
+    examples: Iterable[T],
+    name: Callable[[T], str],
+    why: Callable[[T], Reason | None],
+    before: Mapping[Reason, int],
+    stop: StopToken = NEVER,
 ) -> tuple[tuple[T, ...], Learned]:
     """The examples against which nothing speaks, and the count.
 
@@ -123,11 +128,15 @@ def sifted(
                 first reason otherwise.
         why:    the reason to leave an example out, or None.
         before: what was left out already.
+
+    Raises:
+        StoppedError: ``stop`` was requested.
     """
     kept: list[T] = []
     reasons: dict[str, Reason] = {}
     names: set[str] = set()
     for example in examples:
+        stop.check()
         reason = why(example)
         if reason is None:
             kept.append(example)

@@ -18,7 +18,7 @@ from desktop_rlhf.runs.algorithm import resolve
 from desktop_rlhf.runs.common import LoraSpec
 from desktop_rlhf.runs.events import AdapterSaved, Event, Planned, Progressed
 from desktop_rlhf.runs.spec import Value, with_settings
-from desktop_rlhf.runs.stop import StopToken
+from desktop_rlhf.runs.stop import StoppedError, StopToken
 from desktop_rlhf.workbench.algorithms import spec_named
 from desktop_rlhf.workbench.estimated import Estimate
 from desktop_rlhf.workbench.jobs import Bench, Ending, Job
@@ -66,11 +66,11 @@ def estimate(bench: Bench, command: EstimateRun, stop: StopToken, clock: Clock =
             checkpoints=Checkpoints(),
         )
         try:
-            plan = _planned(spec, inputs, clock)
-            whole = Whole.of(spec, inputs)
+            plan = _planned(spec, inputs, clock, stop)
+            whole = Whole.of(spec, inputs, stop)
             once, counted = _tried(spec, most=1), _tried(spec)
-            part = _part(once, whole, plan)
-            largest = _largest(once, whole, part)
+            part = _part(once, whole, plan, stop)
+            largest = _largest(once, whole, part, stop)
             warmed = len(largest.examples) >= len(part.examples)
             trials = [(once, largest), *([] if warmed else [(once, part)]), (counted, part)]
             trial = _Trial(clock)
@@ -83,6 +83,9 @@ def estimate(bench: Bench, command: EstimateRun, stop: StopToken, clock: Clock =
                         yield JobProgressed(command.job_id, event.stage, share, None)
                 if stop.requested:
                     return Ending()
+        except StoppedError:
+            let_go(bench.model, inputs)
+            return Ending()
         except BaseException as error:
             let_go(bench.model, inputs)
             if isinstance(error, GeneratorExit):
@@ -139,41 +142,44 @@ class _Trial:
             yield event
 
 
-def _planned(spec: LoraSpec, inputs: TrainingInputs, clock: Clock) -> _Trial:
+def _planned(spec: LoraSpec, inputs: TrainingInputs, clock: Clock, stop: StopToken) -> _Trial:
     """A run that was followed until its work was known and no further.
 
     Raises:
         NotEnoughDataError: it cannot begin.
+        StoppedError: ``stop`` was requested.
     """
     trial = _Trial(clock)
-    with closing(trial.events(spec, inputs, StopToken())) as running:
-        while not trial.plan:
-            next(running)
+    with closing(trial.events(spec, inputs, stop)) as running:
+        for _ in running:
+            if trial.plan:
+                break
+    stop.check()
     let_go(inputs.model, inputs)
     return trial
 
 
-def _part(spec: LoraSpec, whole: Whole, plan: _Trial) -> Whole:
+def _part(spec: LoraSpec, whole: Whole, plan: _Trial, stop: StopToken) -> Whole:
     """A small part that the run can begin with and that goes through every stage of it."""
     for part in whole.spread():
-        if _can_begin(spec, part, plan):
+        if _can_begin(spec, part, stop, plan):
             return part
     return whole
 
 
-def _largest(spec: LoraSpec, whole: Whole, part: Whole) -> Whole:
+def _largest(spec: LoraSpec, whole: Whole, part: Whole, stop: StopToken) -> Whole:
     """The batch that takes most memory, as often as a run needs it, and with others where even that is too few."""
     largest = whole.largest()
     for examples in (largest.examples, [*largest.examples] * 2, [*largest.examples, *part.examples]):
-        if _can_begin(spec, whole.part(examples)):
+        if _can_begin(spec, whole.part(examples), stop):
             return whole.part(examples)
     return part
 
 
-def _can_begin(spec: LoraSpec, part: Whole, plan: _Trial | None = None) -> bool:
+def _can_begin(spec: LoraSpec, part: Whole, stop: StopToken, plan: _Trial | None = None) -> bool:
     """Whether a run of ``part`` has enough to learn from, and all the stages that ``plan`` has work for."""
     try:
-        found = _planned(spec, part.inputs, time.perf_counter).plan
+        found = _planned(spec, part.inputs, time.perf_counter, stop).plan
     except NotEnoughDataError:
         let_go(part.inputs.model, part.inputs)
         return False

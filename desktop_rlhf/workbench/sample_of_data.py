@@ -16,6 +16,7 @@ from desktop_rlhf.policy.rollout import rollout_tokens, usable_prompts
 from desktop_rlhf.policy.rollout_spec import RolloutSpec
 from desktop_rlhf.records.comparisons import JudgedCompletion, PreferenceGroup
 from desktop_rlhf.runs.common import LoraSpec
+from desktop_rlhf.runs.stop import NEVER, StopToken
 
 FEW = 12
 """Examples that tell of all others, when there is one of every length among them."""
@@ -59,14 +60,18 @@ class Whole:
     most_tokens: int
 
     @classmethod
-    def of(cls, spec: LoraSpec, inputs: TrainingInputs) -> Whole:
-        """What fits into the run's limits of it; the rest is left out by the run as well."""
+    def of(cls, spec: LoraSpec, inputs: TrainingInputs, stop: StopToken = NEVER) -> Whole:
+        """What fits into the run's limits of it; the rest is left out by the run as well.
+
+        Raises:
+            StoppedError: ``stop`` was requested.
+        """
         if isinstance(spec, RolloutSpec):
-            name, examples = "prompts", _prompts(spec, inputs)
+            name, examples = "prompts", _prompts(spec, inputs, stop)
             batch, most = spec.prompts_per_update, rollout_tokens(inputs.model, spec)
         else:
             name = "judged" if inputs.judged else "groups"
-            examples = _stored(spec, inputs)
+            examples = _stored(spec, inputs, stop)
             batch = int(spec.as_settings().get("batch_size", 1))
             most = tokens_at_once(inputs.model, spec.max_length)
         return cls(inputs, name, sorted(examples, key=lambda one: one.tokens), batch, most)
@@ -127,18 +132,18 @@ def _spread(examples: Sequence[Example], count: int) -> list[Example]:
     return found
 
 
-def _stored(spec: LoraSpec, inputs: TrainingInputs) -> list[Example]:
+def _stored(spec: LoraSpec, inputs: TrainingInputs, stop: StopToken) -> list[Example]:
     model = inputs.model
-    judged, _ = fitting(model, tuple(filter(spec.takes, inputs.judged)), spec.max_length)
-    groups, _ = fitting(model, inputs.groups, spec.max_length)
+    judged, _ = fitting(model, tuple(filter(spec.takes, inputs.judged)), spec.max_length, stop=stop)
+    groups, _ = fitting(model, inputs.groups, spec.max_length, stop=stop)
     return [Example(one, *_ids(model, one), one.desirable) for one in judged] + [
         Example(one, *_ids(model, one)) for one in groups
     ]
 
 
-def _prompts(spec: RolloutSpec, inputs: TrainingInputs) -> list[Example]:
+def _prompts(spec: RolloutSpec, inputs: TrainingInputs, stop: StopToken) -> list[Example]:
     model, written = inputs.model, spec.completions_per_prompt * spec.max_new_tokens
-    usable, _ = usable_prompts(spec, model, inputs.prompts, {})
+    usable, _ = usable_prompts(spec, model, inputs.prompts, {}, stop)
     return [Example(prompt, _kept(model.prompt_ids(prompt.messages)), written) for prompt in usable]
 
 

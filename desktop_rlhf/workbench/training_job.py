@@ -18,7 +18,7 @@ from desktop_rlhf.records.runs import Run, RunStatus
 from desktop_rlhf.runs.algorithm import resolve
 from desktop_rlhf.runs.events import AdapterSaved, Halted, Noted, Progressed
 from desktop_rlhf.runs.spec import AlgorithmSpec, Value, with_settings
-from desktop_rlhf.runs.stop import StopToken
+from desktop_rlhf.runs.stop import StoppedError, StopToken
 from desktop_rlhf.workbench.algorithms import spec_named
 from desktop_rlhf.workbench.jobs import Bench, Ending, Job
 from desktop_rlhf.workbench.messages import JobPaused, JobProgressed, JobStarted, ResumeRun, RunSaid, StartRun
@@ -60,6 +60,8 @@ def train(bench: Bench, command: StartRun | ResumeRun, stop: StopToken) -> Job:
                 continue
             yield RunSaid(run.id, event)
         log.flush()
+    except StoppedError:
+        let_go(bench.model, inputs)
     except BaseException as error:
         let_go(bench.model, inputs)
         if isinstance(error, GeneratorExit):

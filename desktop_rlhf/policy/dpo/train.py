@@ -29,7 +29,7 @@ def train(spec: DpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         NotEnoughDataError: there is no comparison with a winner.
     """
     model = inputs.model
-    groups, learned = fitting(model, inputs.groups, spec.max_length, inputs.left_out)
+    groups, learned = fitting(model, inputs.groups, spec.max_length, inputs.left_out, stop)
     if not groups:
         raise NotEnoughDataError(
             f"DPO learns from comparisons, and there is none with a winner yet.{learned.why}", "Label some."

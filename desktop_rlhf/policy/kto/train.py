@@ -45,7 +45,7 @@ def train(spec: KtoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
     """
     model = inputs.model
     limit = min(spec.max_length, model.longest)
-    judged, learned = fitting(model, inputs.judged, spec.max_length, inputs.left_out)
+    judged, learned = fitting(model, inputs.judged, spec.max_length, inputs.left_out, stop)
     examples = _examples(model, judged)
     good = sum(example.desirable for example in examples)
     if not 0 < good < len(examples):

@@ -25,7 +25,7 @@ def train(spec: OrpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[E
     Raises:
         NotEnoughDataError: there is no comparison with a winner.
     """
-    groups, learned = fitting(inputs.model, inputs.groups, spec.max_length, inputs.left_out)
+    groups, learned = fitting(inputs.model, inputs.groups, spec.max_length, inputs.left_out, stop)
     if not groups:
         raise NotEnoughDataError(
             f"ORPO learns from comparisons, and there is none with a winner yet.{learned.why}", "Label some."

@@ -24,7 +24,7 @@ def train(spec: SftSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[Ev
         NotEnoughDataError: there is neither a demonstration nor a chosen completion.
     """
     model = inputs.model
-    fit, learned = fitting(model, tuple(filter(spec.takes, inputs.judged)), spec.max_length, inputs.left_out)
+    fit, learned = fitting(model, tuple(filter(spec.takes, inputs.judged)), spec.max_length, inputs.left_out, stop)
     examples = each_once(model, fit)
     if not examples:
         raise NotEnoughDataError(

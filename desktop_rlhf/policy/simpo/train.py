@@ -24,7 +24,7 @@ def train(spec: SimpoSpec, inputs: TrainingInputs, stop: StopToken) -> Iterator[
     Raises:
         NotEnoughDataError: there is no comparison with a winner.
     """
-    groups, learned = fitting(inputs.model, inputs.groups, spec.max_length, inputs.left_out)
+    groups, learned = fitting(inputs.model, inputs.groups, spec.max_length, inputs.left_out, stop)
     if not groups:
         raise NotEnoughDataError(
             f"SimPO learns from comparisons, and there is none with a winner yet.{learned.why}", "Label some."
