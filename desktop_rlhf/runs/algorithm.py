@@ -19,7 +19,8 @@ class Algorithm(Protocol[SpecT, InputsT]):
 
     It yields after every micro-batch and every few decode steps, never inside a context manager that changes the
     model's, gradient's or autocast's state, and draws every random number from a generator of its own. It knows no
-    window and no store. When ``stop`` is requested it saves what it has, yields ``AdapterSaved`` and returns.
+    window and no store. When ``stop`` is requested it saves what it has, yields ``AdapterSaved`` and returns; while
+    it has nothing yet it may raise ``StoppedError``.
     """
 
     def __call__(self, spec: SpecT, inputs: InputsT, stop: StopToken) -> Iterator[Event]: ...

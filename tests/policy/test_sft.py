@@ -14,7 +14,7 @@ from desktop_rlhf.records.completions import Completion, Sampler
 from desktop_rlhf.records.errors import NotEnoughDataError
 from desktop_rlhf.records.prompts import Message, Prompt
 from desktop_rlhf.runs.events import AdapterSaved, Noted, Planned, StepTaken
-from desktop_rlhf.runs.stop import StopToken
+from desktop_rlhf.runs.stop import StoppedError, StopToken
 
 
 def good(completion: tuple[int, ...], prompt: str = "p", desirable: bool = True) -> JudgedCompletion:
@@ -133,7 +133,13 @@ def test_that_a_stopped_run_keeps_its_steps_and_an_unstarted_one_leaves_nothing(
     assert isinstance(events[-1], AdapterSaved)
     assert events[-1].report["steps"] == 1
     inputs = inputs_of(llama, judged, tmp_path / "none")
-    assert [type(event) for event in sft.train(SftSpec(), inputs, stop)] == [Planned]
+    with pytest.raises(StoppedError):
+        list(sft.train(SftSpec(), inputs, stop))
+    stop, events = StopToken(), []
+    for event in sft.train(SftSpec(), inputs, stop):
+        events.append(type(event))
+        stop.request()
+    assert events == [Planned]
     assert not (tmp_path / "none").exists()
     assert not llama.attached
 
