@@ -121,7 +121,7 @@ def _first(share: float, enough: Callable[[Interval], bool]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class WinRate:
-    """(wins + half the ties) / n of the candidate, with its Wilson interval.
+    """(wins + half the ties) / n of the candidate, with its Wilson interval, which ties make wider than it need be.
 
     Attributes:
         same: how many of the ties nobody was asked about, for both sides wrote the same.
@@ -135,6 +135,16 @@ class WinRate:
     @property
     def interval(self) -> Interval:
         return wilson(self.wins + self.ties / 2, self.wins + self.losses + self.ties)
+
+    @property
+    def decided(self) -> Interval:
+        """The wins among the matches that one side won: by it alone one is called better. A tie speaks for neither."""
+        return wilson(self.wins, self.wins + self.losses)
+
+    @property
+    def even(self) -> bool:
+        """Whether neither is better as far as anybody can tell, and all of the interval lies near a half."""
+        return self.interval.even and not self.decided.tells
 
     @property
     def asked(self) -> int:

@@ -318,13 +318,13 @@ class Project:
         return self._store.runs.get(run_id)
 
     def last_settings(self, algorithm: str) -> dict[str, Value]:
-        """What the newest run of an algorithm was started with; empty when there is none.
+        """What the newest run of an algorithm was started with, but for an adapter's shape; empty when there is none.
 
-        A run that went on from an adapter took that adapter's shape, which nobody chose.
+        Whoever goes on from an adapter has that one's shape, and may not ask for another.
         """
         run = self._store.runs.newest(algorithm)
         settings = cast("dict[str, Value]", dict(run.settings)) if run else {}
-        return {name: settings[name] for name in settings if not (run and run.parent_adapter_id and name in SHAPE)}
+        return {name: settings[name] for name in settings if name not in SHAPE}
 
     def learned_from(self, run_id: str) -> tuple[str, ...]:
         """The ids of the judgements that a run learned from, in order."""

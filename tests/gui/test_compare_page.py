@@ -260,6 +260,11 @@ PLENTY = 500  # prompts
         (WinRate(3, 3, 2), PLENTY, "Too few to tell"),
         (WinRate(3, 3, 2), PLENTY, "about 90 more matches would show that you like both about as much."),
         (WinRate(60, 60, 0), PLENTY, "You like both about as much"),
+        (WinRate(10, 0, 190, 190), PLENTY, "looks better than “the base model” to your eye, but 10 matches are few"),
+        (WinRate(10, 0, 190, 190), PLENTY, "few, besides 190 ties."),
+        (WinRate(30, 10, 160), PLENTY, "clearly better than “the base model” to your eye where you saw a difference"),
+        (WinRate(30, 10, 160), PLENTY, "difference: in 40 matches, besides 160 ties."),
+        (WinRate(12, 8, 20), PLENTY, "about 160 more matches would tell."),
         (WinRate(0, 0, 0), PLENTY, "Nothing is judged"),
     ],
 )
@@ -273,11 +278,11 @@ def test_that_few_matches_do_not_show_that_both_are_liked_as_much(ties):
 
 
 def test_that_as_many_more_are_proposed_as_would_tell(page):
-    assert more_to_tell(WinRate(6, 4, 0).interval) == 90
-    assert more_to_tell(WinRate(15, 5, 0).interval) is None  # it is told
-    page.more.offer(WinRate(6, 4, 0).interval, PLENTY)
+    assert more_to_tell(WinRate(6, 4, 0)) == 90
+    assert more_to_tell(WinRate(16, 4, 0)) is None  # it is told
+    page.more.offer(WinRate(6, 4, 0), PLENTY)
     assert page.more.count.value() == 90
-    page.more.offer(WinRate(6, 4, 0).interval, 12)
+    page.more.offer(WinRate(6, 4, 0), 12)
     assert (page.more.count.value(), page.more.count.maximum()) == (12, 12)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
@@ -11,7 +13,7 @@ from desktop_rlhf.gui.forms.page_frame import row
 from desktop_rlhf.gui.widgets.controls import button
 from desktop_rlhf.gui.widgets.spin_boxes import BriefSpinBox
 from desktop_rlhf.gui.widgets.text import label
-from desktop_rlhf.records.verdicts import Interval, WinRate, judgements_to_call_even, judgements_to_tell
+from desktop_rlhf.records.verdicts import MOST_WORTH_JUDGING, WinRate, judgements_to_call_even, judgements_to_tell
 
 FEW = 20  # matches, of which an interval promises more than so few keep
 USUAL_MORE = 20
@@ -19,36 +21,50 @@ USUAL_MORE = 20
 
 def verdict_on(rate: WinRate, candidate: str, baseline: str, left: int) -> str:
     """What the judgements allow to be said. ``left`` is how many more matches there can be."""
-    interval = rate.interval
-    if interval.n == 0:
+    decided = rate.decided
+    if rate.interval.n == 0:
         return "Nothing is judged yet."
-    if interval.tells:
-        better = "better" if interval.value > 0.5 else "worse"
-        if interval.n < FEW:
-            few = counted(interval.n, "match is", "matches are")
-            return f"“{candidate}” looks {better} than “{baseline}” to your eye, but {few} few."
-        return f"“{candidate}” is clearly {better} than “{baseline}” to your eye."
-    if interval.even:
+    if decided.tells:
+        better = "better" if decided.value > 0.5 else "worse"
+        if decided.n < FEW:
+            few = counted(decided.n, "match is", "matches are")
+            return f"“{candidate}” looks {better} than “{baseline}” to your eye, but {few} few{_besides(rate)}."
+        where = f" where you saw a difference: in {decided.n:,} matches{_besides(rate)}" if rate.ties else ""
+        return f"“{candidate}” is clearly {better} than “{baseline}” to your eye{where}."
+    if rate.even:
         return "You like both about as much: the win rate lies near 50 %, and its interval too."
-    return f"Too few to tell: the true win rate may lie on either side of 50 %. {_what_would_tell(interval, left)}"
+    return f"Too few to tell: the true win rate may lie on either side of 50 %. {_what_would_tell(rate, left)}"
 
 
-def more_to_tell(interval: Interval) -> int | None:
-    """About how many more judgements at this rate would tell the two apart, or call them even.
+def more_to_tell(rate: WinRate) -> int | None:
+    """About how many more judgements at this rate, and with as many ties, would tell the two apart, or call them even.
 
     None when it is told already, when nothing is judged, and when that would be too many.
     """
-    if interval.n == 0 or interval.tells or interval.even:
+    decided, interval = rate.decided, rate.interval
+    if interval.n == 0 or decided.tells or rate.even:
         return None
-    needed = judgements_to_tell(interval.value) or judgements_to_call_even(interval.value)
+    needed = _to_tell(rate) or judgements_to_call_even(interval.value)
     return needed and _roughly(max(1, needed - interval.n))
 
 
-def _what_would_tell(interval: Interval, left: int) -> str:
-    more = more_to_tell(interval)
+def _to_tell(rate: WinRate) -> int | None:
+    """How many judgements would tell the two apart, ties among them."""
+    decided = rate.decided
+    needed = judgements_to_tell(decided.value) if decided.n else None
+    with_ties = needed and ceil(needed * rate.interval.n / decided.n)
+    return with_ties if with_ties and with_ties <= MOST_WORTH_JUDGING else None
+
+
+def _besides(rate: WinRate) -> str:
+    return f", besides {counted(rate.ties, 'tie')}" if rate.ties else ""
+
+
+def _what_would_tell(rate: WinRate, left: int) -> str:
+    more = more_to_tell(rate)
     if more is None:
         return "No number worth judging would tell at this rate."
-    told = "tell" if judgements_to_tell(interval.value) else "show that you like both about as much"
+    told = "tell" if _to_tell(rate) else "show that you like both about as much"
     limit = "" if more <= left else f"; there are prompts for {left or 'no'} more"
     return f"At this rate about {counted(more, 'more match', 'more matches')} would {told}{limit}."
 
@@ -119,13 +135,13 @@ class MoreMatches(QWidget):
         column.addLayout(row(self.add, self.count, self.to_prompts))
         column.addWidget(self.hint)
 
-    def offer(self, interval: Interval, left: int) -> None:
+    def offer(self, rate: WinRate, left: int) -> None:
         """Propose as many as would tell, and at most ``left``."""
         self.add.setVisible(left > 0)
         self.count.setVisible(left > 0)
         self.to_prompts.setVisible(left == 0)
         self.count.setRange(min(1, left), left)
-        self.count.setValue(more_to_tell(interval) or USUAL_MORE)
+        self.count.setValue(more_to_tell(rate) or USUAL_MORE)
         if left:
             self.hint.setText(
                 f"What you judged keeps counting. {counted(left, 'held-out prompt has', 'held-out prompts have')} no "

@@ -333,7 +333,7 @@ class ComparePage(QWidget):
             self.waiting.setText("Every match is judged.")
             self._reveal()
             rate = self._project.win_rate(self._current.id)
-            self.more.offer(rate.interval, self._left(rate))
+            self.more.offer(rate, self._left(rate))
             self.more.show()
         else:
             self.waiting.setText("No match was written.")

@@ -29,6 +29,7 @@ class BusyDialog(QDialog):
         bar.setTextVisible(False)
         self._cancel = button("Cancel", "busy-cancel")
         self._cancel.setVisible(can_break_off)
+        self._cancel.setAutoDefault(False)  # the Enter that chose a file must not break its import off
         self._cancel.clicked.connect(self.reject)
         last = QHBoxLayout()
         last.addWidget(self._progress, 1)
@@ -37,6 +38,8 @@ class BusyDialog(QDialog):
         column.addWidget(label(sentence))
         column.addWidget(bar)
         column.addLayout(last)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setFocus()
 
     def say(self, progress: str) -> None:
         """How far it is."""
