@@ -10,6 +10,8 @@ from itertools import chain, count
 from desktop_rlhf.records.errors import BadInputError
 
 LONGEST_NAME = 60  # characters
+RESERVED = ("base", "the base", "the base model")
+"""What the base model is called where an adapter could be named, in small letters."""
 
 
 class AdapterKind(StrEnum):
@@ -44,11 +46,13 @@ def name_beside(others: Sequence[str], name: str) -> str:
     """What is written as an adapter's name, without blanks around it.
 
     Raises:
-        BadInputError: it is empty, too long, or one of the others'.
+        BadInputError: it is empty, too long, the base model's, or one of the others'.
     """
     name = name.strip()
     if not 0 < len(name) <= LONGEST_NAME:
         raise BadInputError(f"An adapter's name has 1 to {LONGEST_NAME} characters.", "Write another one.")
+    if name.casefold() in RESERVED:
+        raise BadInputError(f"“{name}” is what the base model is called.", "Choose another name.")
     if name in others:
         raise BadInputError(f"Another adapter is called “{name}” already.", "Choose another name.")
     return name

@@ -208,7 +208,7 @@ def test_that_a_stop_asks_the_engine_once(page, judge, engines):
         (report_of(34, 40, longer=0.9), "always choosing the longer"),
         (report_of(34, 40, longer=0.05), "always choosing the shorter"),
         (report_of(18, 20), "Fewer than 30"),
-        (report_of(0, 0), "Nothing was held out"),
+        (report_of(0, 0), "Nothing was measured"),
     ],
 )
 def test_that_a_weak_result_is_called_weak(report, said):

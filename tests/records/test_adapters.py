@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from desktop_rlhf.records.adapters import Adapter, AdapterKind, told_apart
+import pytest
+
+from desktop_rlhf.records.adapters import LONGEST_NAME, Adapter, AdapterKind, name_beside, told_apart
+from desktop_rlhf.records.errors import BadInputError
 
 
 def names(*given: tuple[str, str]) -> list[str]:
@@ -26,3 +29,13 @@ def test_that_an_adapter_whose_name_another_run_took_is_told_from_it() -> None:
 
 def test_that_no_name_is_made_up_that_was_given() -> None:
     assert names(("mine, earlier", "a"), ("mine", "b"), ("mine", "c")) == ["mine, earlier", "mine, earlier 2", "mine"]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * (LONGEST_NAME + 1), "base", " The base model ", "mine"])
+def test_that_a_name_that_would_be_mistaken_is_refused(name) -> None:
+    with pytest.raises(BadInputError):
+        name_beside(["mine"], name)
+
+
+def test_that_a_name_stands_without_blanks_around_it() -> None:
+    assert name_beside(["mine"], " yours ") == "yours"

@@ -86,7 +86,8 @@ class HeldOut:
         accuracy = self.accuracy
         if accuracy.n == 0:
             return (
-                "Nothing was held out, so nobody knows how well this reward model agrees with you. Label more prompts."
+                "Nothing was measured, so nobody knows how well this reward model agrees with you. Train it to the "
+                "end, with something held out."
             )
         if accuracy.high < 0.5:
             return (
