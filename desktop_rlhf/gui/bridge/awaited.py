@@ -59,13 +59,13 @@ def awaited(parent: QWidget, sentence: str, work: Callable[[], T], watch: Watch 
     made: list[T] = []
     ended: list[BaseException | None] = []
     waiting = QEventLoop()
+    dialog = BusyDialog(sentence, can_break_off=watch is not None, parent=parent)
+    if watch is not None:  # before the work begins, of which nothing is to be missed
+        dialog.broken_off.connect(watch.break_off)
+        watch.counted.connect(lambda count: dialog.say(f"{count:,} so far"))
     errand = Errand(lambda: made.append(work()), parent)
     errand.done.connect(ended.append)
     errand.done.connect(waiting.quit)
-    dialog = BusyDialog(sentence, can_break_off=watch is not None, parent=parent)
-    if watch is not None:
-        dialog.broken_off.connect(watch.break_off)
-        watch.counted.connect(lambda count: dialog.say(f"{count:,} so far"))
     if not errand.wait(UNSEEN_S):
         dialog.open()
     waiting.exec()
